@@ -1,0 +1,1 @@
+"""Words and frozen types of the subject. Imports nothing of ours."""

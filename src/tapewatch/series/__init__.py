@@ -1,0 +1,1 @@
+"""Label index, in-memory head, compressed chunks, retention, and the narrow ``Querier``."""

@@ -1,0 +1,84 @@
+"""What a reader of series may ask: the one protocol between storage and the query engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tapewatch.model.labels import Labels
+
+Times = npt.NDArray[np.int64]
+"""Nanoseconds since the Unix epoch, strictly rising."""
+Values = npt.NDArray[np.float64]
+
+STALE_BITS = 0x7FF0000000000002
+"""Bit pattern of a stale marker: the series has ended for now. Compare bits, never values."""
+STALE = float(np.uint64(STALE_BITS).view(np.float64))
+
+
+def is_stale(values: Values) -> npt.NDArray[np.bool_]:
+    """Return which values are stale markers; an ordinary NaN is not one."""
+    result: npt.NDArray[np.bool_] = values.view(np.uint64) == np.uint64(STALE_BITS)
+    return result
+
+
+class MatchType(StrEnum):
+    """How a matcher compares a label value."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    REGEX = "=~"
+    NOT_REGEX = "!~"
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One label test. An absent label has the empty value. Regexes are RE2, fully anchored."""
+
+    name: str
+    type: MatchType
+    value: str
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.name}{self.type.value}"{escaped}"'
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSlice:
+    """The samples of one series in an interval. Arrays are never changed after they are given."""
+
+    labels: Labels
+    times: Times
+    values: Values
+
+
+class Querier(Protocol):
+    """Reads series. Implementations are safe to call from any thread."""
+
+    def select(
+        self, matchers: Sequence[Matcher], start_ns: int, end_ns: int
+    ) -> list[SeriesSlice]:
+        """Return every series that all matchers accept, with its samples in [start, end].
+
+        Both ends are closed. Series without a sample there may be left out. Stale markers are
+        returned as samples; it is the reader's work to obey them. Order is free.
+        """
+        ...
+
+    def label_names(self, matchers: Sequence[Matcher] = ()) -> list[str]:
+        """Return the sorted label names of the matching series."""
+        ...
+
+    def label_values(self, name: str, matchers: Sequence[Matcher] = ()) -> list[str]:
+        """Return the sorted values of a label among the matching series."""
+        ...
+
+    def series(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[Labels]:
+        """Return the sorted label sets of matching series that may have samples in [start, end]."""
+        ...
