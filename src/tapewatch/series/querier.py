@@ -61,9 +61,7 @@ class SeriesSlice:
 class Querier(Protocol):
     """Reads series. Implementations are safe to call from any thread."""
 
-    def select(
-        self, matchers: Sequence[Matcher], start_ns: int, end_ns: int
-    ) -> list[SeriesSlice]:
+    def select(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[SeriesSlice]:
         """Return every series that all matchers accept, with its samples in [start, end].
 
         Both ends are closed. Series without a sample there may be left out. Stale markers are
