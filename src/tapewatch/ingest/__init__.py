@@ -1,0 +1,1 @@
+"""Adapters that bring data in; each turns its source into samples, events and effects."""
