@@ -1,0 +1,38 @@
+"""Tapewatch watches automated trading systems and acts when they go wrong.
+
+Names are loaded on first use: ``import tapewatch`` alone imports nothing heavy, so that an engine
+pays only for what it uses.
+
+>>> from tapewatch import Recorder
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tapewatch._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from tapewatch.model.severity import AlertSeverity as AlertSeverity
+    from tapewatch.record import Recorder as Recorder
+
+_HOMES = {
+    "AlertSeverity": "tapewatch.model.severity",
+    "Recorder": "tapewatch.record",
+}
+__all__ = ["AlertSeverity", "Recorder", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
