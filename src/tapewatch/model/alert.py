@@ -42,6 +42,8 @@ class Acknowledgement:
     by: str
     at_ns: int
     note: str = ""
+    expires_at_ns: int | None = None
+    """When it stops counting and reminders begin again; None lasts as long as the alert."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What people are told about alerts, and when: pure stages, each with a reason."""

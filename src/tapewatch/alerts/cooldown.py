@@ -1,0 +1,53 @@
+"""The cool-down stage: the minimum gap between two notifications of one alert.
+
+A change that comes too soon is held, and whatever is true when the gap ends is told then, so the
+last state is never lost. Three things do not wait:
+
+- a raised severity, unless that severity was itself told less than its own cool-down ago;
+- the end of an alert that is not flapping;
+- an alert that is not flapping becoming unknown.
+
+An alert is *flapping* while a change of it was held back within the last cool-down. Then its
+ends wait too, which bounds it to one notification per cool-down.
+"""
+
+from __future__ import annotations
+
+from tapewatch.alerts.policy import AlertSettings
+from tapewatch.alerts.told import Told
+from tapewatch.alerts.verdict import Hold, Suppression
+from tapewatch.model.alert import Alert
+from tapewatch.model.notification import NotifyReason
+
+_AT_ONCE_WHEN_CALM = frozenset({NotifyReason.RESOLVED, NotifyReason.STATE_UNKNOWN})
+
+
+def is_flapping(told: Told | None, now_ns: int, settings: AlertSettings) -> bool:
+    """Return True when a change was held back within the last cool-down."""
+    if told is None or told.held_at_ns is None:
+        return False
+    return now_ns - told.held_at_ns <= settings.cooldown_ns(told.severity)
+
+
+def hold(
+    reason: NotifyReason,
+    truth: Alert | None,
+    told: Told | None,
+    now_ns: int,
+    settings: AlertSettings,
+) -> Hold | None:
+    """Return a hold until the cool-down ends, or None when the change may be told now."""
+    if told is None:
+        return None
+    if truth is not None and truth.severity > told.severity:
+        until_ns = _level_ends_at(truth, told, settings)
+    elif reason in _AT_ONCE_WHEN_CALM and not is_flapping(told, now_ns, settings):
+        return None
+    else:
+        until_ns = told.at_ns + settings.cooldown_ns(told.severity)
+    return Hold(Suppression.COOL_DOWN, until_ns) if now_ns < until_ns else None
+
+
+def _level_ends_at(truth: Alert, told: Told, settings: AlertSettings) -> int:
+    as_bad = [at_ns for level, at_ns in told.level_at_ns.items() if level >= truth.severity]
+    return max(as_bad) + settings.cooldown_ns(truth.severity) if as_bad else 0
