@@ -1,0 +1,1 @@
+"""A real paper-trading engine over recorded market data, and the faults that show it monitored."""
