@@ -1,0 +1,242 @@
+"""Listens on TCP and on the Unix socket, inside the caller's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import uvicorn
+
+from tapewatch.web.app import WebApp
+from tapewatch.web.connections import ConnectionGate, GuardedConnection
+from tapewatch.web.settings import ListenError, WebSettings, check_settings
+
+MAX_HEAD_BYTES = 64 << 10
+_BACKLOG = 512
+_DRAIN_S = 3
+
+
+class WebServer:
+    """Serves one application on every listening socket.
+
+    ``open`` binds and raises at once what is wrong; ``serve`` runs until ``close`` is called or
+    its task is cancelled. No signal handler is installed: signals are the daemon's.
+    """
+
+    def __init__(self, app: WebApp) -> None:
+        self._app = app
+        self._settings = app.settings
+        self._sockets: list[socket.socket] = []
+        gate = ConnectionGate(app.settings, app.metrics)
+        protocol = type("BoundConnection", (GuardedConnection,), {"gate": gate})
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=_DRAIN_S,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            backlog=_BACKLOG,
+        )
+        self._server = _LoopServer(config, gate)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that was really taken."""
+        for sock in self._sockets:
+            if sock.family != socket.AF_UNIX:
+                port: int = sock.getsockname()[1]
+                return port
+        return self._settings.port
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the page."""
+        host = self._settings.host
+        if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
+            host = "127.0.0.1"
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    def open(self) -> None:
+        """Bind every socket.
+
+        Raises:
+            ListenError: The settings are refused, or a port or path cannot be had.
+        """
+        check_settings(self._settings)
+        try:
+            self._sockets += _tcp_sockets(self._settings.host, self._settings.port)
+            if self._settings.socket_path is not None:
+                self._sockets.append(_unix_socket(self._settings.socket_path))
+        except ListenError:
+            self._release()
+            raise
+
+    async def serve(self) -> None:
+        """Answer requests until closed; opens the sockets if that has not been done."""
+        if not self._sockets:
+            self.open()
+        try:
+            await self._server.serve(sockets=self._sockets)
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Ask :meth:`serve` to finish what is in flight (for three seconds at most) and return."""
+        self._app.stream.close()
+        self._server.stop()
+
+    def _release(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+        path = self._settings.socket_path
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+class _LoopServer(uvicorn.Server):
+    """uvicorn's server without its signal handlers, woken once a second instead of ten times."""
+
+    def __init__(self, config: uvicorn.Config, gate: ConnectionGate) -> None:
+        super().__init__(config)
+        self._gate = gate
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._wake.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            self._gate.sweep()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._wake.wait()
+
+
+def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
+    try:
+        infos = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {host}:{port}: the address is not known ({error.strerror})",
+            next_step="use an address of this machine, for example --listen 127.0.0.1:8090",
+        ) from error
+    family, kind, proto, _, address = infos[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _listen_error(host, port, error) from error
+    sock.setblocking(False)
+    return [sock]
+
+
+def _listen_error(host: str, port: int, error: OSError) -> ListenError:
+    if error.errno == errno.EADDRINUSE:
+        return ListenError(
+            f"cannot listen on {host}:{port}: the port is taken{_holder_of(port)}",
+            next_step="stop that program, or choose another port with --listen HOST:PORT",
+        )
+    if error.errno == errno.EACCES:
+        return ListenError(
+            f"cannot listen on {host}:{port}: not allowed (ports below 1024 are reserved)",
+            next_step="choose a port from 1024 on with --listen HOST:PORT",
+        )
+    return ListenError(
+        f"cannot listen on {host}:{port}: {error.strerror}",
+        next_step="use an address of this machine, for example --listen 127.0.0.1:8090",
+    )
+
+
+def _holder_of(port: int) -> str:
+    """Return `` by name (pid n)`` where the system tells us."""
+    with contextlib.suppress(psutil.Error, OSError, RuntimeError):
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN
+            if listening and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return " by another program"
+
+
+@contextlib.contextmanager
+def unix_address(path: Path) -> Iterator[str]:
+    """Give an address for a Unix socket whose path may be longer than the kernel's 107 bytes."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    try:
+        with unix_address(path) as address:
+            _remove_stale(path, address)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                # Between bind and chmod nobody can connect: it does not listen yet.
+                sock.bind(address)
+                os.chmod(address, 0o600)  # noqa: PTH101 - through the directory handle
+                sock.listen(_BACKLOG)
+            except OSError:
+                sock.close()
+                raise
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on the Unix socket {path}: {error.strerror}",
+            next_step="check that its directory exists, is yours and is writable",
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _remove_stale(path: Path, address: str) -> None:
+    """Remove the socket that a killed daemon left behind; never anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(
+            f"cannot listen on the Unix socket {path}: a file that is no socket is in its place",
+            next_step="move that file away",
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(address)
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError:
+            pass
+    raise ListenError(
+        f"cannot listen on the Unix socket {path}: another daemon answers there",
+        next_step="stop that daemon, or use another data directory",
+    )
