@@ -314,9 +314,9 @@ class AlertBook:
                     message = tell(family, policy, reason, truth, now_ns, self._settings)
                     out.append(self._sent(message))
                     sent = frozenset(alert.id for alert in message.alerts)
-                case Hold(reason, until_ns):
+                case Hold(until_ns=until_ns, flapping=flapping):
                     wake_at.append(until_ns)
-                    if changed and reason is Suppression.COOL_DOWN:
+                    if changed and flapping:
                         told = family.told[policy.name]
                         family.told[policy.name] = replace(told, held_at_ns=now_ns)
                 case Drop(Suppression.RESOLVED_NOT_WANTED):

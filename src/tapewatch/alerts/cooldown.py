@@ -7,8 +7,9 @@ last state is never lost. Three things do not wait:
 - the end of an alert that is not flapping;
 - an alert that is not flapping becoming unknown.
 
-An alert is *flapping* while a change of it was held back within the last cool-down. Then its
-ends wait too, which bounds it to one notification per cool-down.
+An alert is *flapping* when it comes back within its cool-down, and stays so until a cool-down has
+passed without that. Then its ends wait too, which bounds it to one notification per cool-down.
+A severity that falls back to a lower level waits as well, but is no flapping.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from tapewatch.alerts.verdict import Hold, Suppression
 from tapewatch.model.alert import Alert
 from tapewatch.model.notification import NotifyReason
 
+_PROGRESS = frozenset(
+    {NotifyReason.RESOLVED, NotifyReason.STATE_UNKNOWN, NotifyReason.SEVERITY_LOWERED}
+)
 _AT_ONCE_WHEN_CALM = frozenset({NotifyReason.RESOLVED, NotifyReason.STATE_UNKNOWN})
 
 
 def is_flapping(told: Told | None, now_ns: int, settings: AlertSettings) -> bool:
-    """Return True when a change was held back within the last cool-down."""
+    """Return True when the alert came back too soon within the last cool-down."""
     if told is None or told.held_at_ns is None:
         return False
     return now_ns - told.held_at_ns <= settings.cooldown_ns(told.severity)
@@ -39,13 +43,16 @@ def hold(
     """Return a hold until the cool-down ends, or None when the change may be told now."""
     if told is None:
         return None
+    flapping = is_flapping(told, now_ns, settings)
     if truth is not None and truth.severity > told.severity:
         until_ns = _level_ends_at(truth, told, settings)
-    elif reason in _AT_ONCE_WHEN_CALM and not is_flapping(told, now_ns, settings):
+    elif reason in _AT_ONCE_WHEN_CALM and not flapping:
         return None
     else:
         until_ns = told.at_ns + settings.cooldown_ns(told.severity)
-    return Hold(Suppression.COOL_DOWN, until_ns) if now_ns < until_ns else None
+    if now_ns >= until_ns:
+        return None
+    return Hold(Suppression.COOL_DOWN, until_ns, flapping or reason not in _PROGRESS)
 
 
 def _level_ends_at(truth: Alert, told: Told, settings: AlertSettings) -> int:

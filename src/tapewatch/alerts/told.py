@@ -24,7 +24,7 @@ class Told:
     level_at_ns: Mapping[AlertSeverity, int] = field(default_factory=dict)
     """When each severity was last told as active."""
     held_at_ns: int | None = None
-    """When a change was last held back by the cool-down: the mark of a flapping alert."""
+    """When a change of the flapping alert was last held back by the cool-down."""
 
     @property
     def is_active(self) -> bool:

@@ -44,6 +44,8 @@ class Hold:
 
     reason: Suppression
     until_ns: int
+    flapping: bool = False
+    """True when the alert goes to and fro: a change came back within its cool-down."""
 
 
 @dataclass(frozen=True, slots=True)

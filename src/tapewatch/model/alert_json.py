@@ -1,7 +1,7 @@
 """Alerts and notifications as exact JSON values, for the state store and the outbox.
 
 Meant for our own files: every field, times in integer nanoseconds, read back equal. People and
-other programs get ``tapewatch.alerts.record`` instead.
+other programs get ``tapewatch.model.alert_record`` instead.
 """
 
 from __future__ import annotations

@@ -118,9 +118,16 @@ class DeliveryError(TapewatchError):
     code = "delivery_failed"
 
     def __init__(
-        self, message: str, *, permanent: bool, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        permanent: bool,
+        retry_after_s: float | None = None,
+        answered: bool = False,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.answered = answered
+        """True when the receiver answered with an error, False when it was out of reach."""
         self.retry_after_s = retry_after_s
         """Seconds that the receiver asked us to wait, when it did."""

@@ -1,0 +1,75 @@
+"""Writes each notification as a structured log line with ``component="alert"``."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, tzinfo
+from typing import Any, Protocol
+
+import structlog
+
+from tapewatch.model.alert_record import notification_records
+from tapewatch.model.json_line import to_json_line
+from tapewatch.model.notification import Notification
+from tapewatch.model.severity import AlertSeverity
+from tapewatch.model.terminal import escape_controls
+
+_LEVELS = {
+    AlertSeverity.INFO: logging.INFO,
+    AlertSeverity.WARNING: logging.WARNING,
+    AlertSeverity.CRITICAL: logging.ERROR,
+    AlertSeverity.EMERGENCY: logging.CRITICAL,
+}
+_FIELDS = ("severity", "rule", "state", "reason", "id", "key", "late", "flapping")
+
+
+class Logger(Protocol):
+    """The one method of a structlog logger that is used."""
+
+    def log(self, level: int, event: str, **fields: Any) -> Any:
+        """Write one line."""
+        ...
+
+
+class LogReceiver:
+    """Tells the log. Event ``alert``; ends are logged at level INFO whatever their severity.
+
+    Texts from outside are escaped, so that one notification stays one line even where the log
+    goes to a terminal in plain form.
+    """
+
+    kind = "log"
+    keeps_every = True
+
+    def __init__(
+        self, name: str = "log", *, tz: tzinfo = UTC, logger: Logger | None = None
+    ) -> None:
+        self.name = name
+        self._tz = tz
+        self._logger: Logger = structlog.get_logger() if logger is None else logger
+
+    async def send(self, notification: Notification) -> None:
+        """Write a line for each alert of the notification."""
+        for alert, record in zip(
+            notification.alerts, notification_records(notification, self._tz), strict=True
+        ):
+            level = _LEVELS[alert.severity] if alert.is_active else logging.INFO
+            self._logger.log(
+                level,
+                "alert",
+                component="alert",
+                notification=notification.reason.value,
+                message=escape_controls(alert.message),
+                labels=escape_controls(str(alert.labels)),
+                acknowledged=alert.acknowledged is not None,
+                alert_timestamp=record["timestamp"],
+                context=to_json_line(record["context"]),
+                **{
+                    name: escape_controls(item) if isinstance(item, str) else item
+                    for name, item in record.items()
+                    if name in _FIELDS
+                },
+            )
+
+    async def close(self) -> None:
+        """Do nothing; the log belongs to the daemon."""
