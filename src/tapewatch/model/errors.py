@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 class TapewatchError(Exception):
@@ -100,10 +101,31 @@ class TapeError(TapewatchError):
     code = "tape_unusable"
 
 
+class StorageFailure(StrEnum):
+    """Why a store could not be used: decides whether waiting, room or a person helps."""
+
+    FULL = "full"
+    LOCKED = "locked"
+    IO = "io"
+    CORRUPT = "corrupt"
+    READONLY = "readonly"
+    OTHER = "other"
+
+
 class StorageError(TapewatchError):
     """The state or sample store cannot be used."""
 
     code = "storage_unusable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: StorageFailure = StorageFailure.OTHER,
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message, next_step=next_step)
+        self.reason = reason
 
 
 class DirectoryInUseError(TapewatchError):
