@@ -126,17 +126,20 @@ class Book:
         Raises:
             ValueError: more sold than held. The venue never does that to a long-only account.
         """
+        held = self.positions.get(fill.symbol)
+        if fill.quantity < 0.0 and (held is None or held.quantity < -fill.quantity - 1e-9):
+            raise ValueError(f"{fill.symbol}: sold {-fill.quantity} shares, held {held}")
         self.cash -= fill.quantity * fill.price + fill.fee
         self.fees_total += fill.fee
         self.fills_total += 1
         self.daily_realized -= fill.fee
-        held = self.positions.get(fill.symbol)
-        if fill.quantity >= 0.0:
+        trade = None
+        if fill.quantity < 0.0 and held is not None:
+            trade = self._sold(fill, held)
+        else:
             self._bought(fill, held)
-            return None
-        if held is None or held.quantity < -fill.quantity - 1e-9:
-            raise ValueError(f"{fill.symbol}: sold {-fill.quantity} shares, held {held}")
-        return self._sold(fill, held)
+        self.peak_equity = max(self.peak_equity, self.equity)
+        return trade
 
     def _bought(self, fill: Fill, held: Position | None) -> None:
         if held is None:
@@ -165,5 +168,4 @@ class Book:
         held.mark = fill.price
         if held.quantity < 1e-9:
             del self.positions[fill.symbol]
-        self.peak_equity = max(self.peak_equity, self.equity)
         return trade

@@ -75,7 +75,8 @@ class OversizedOrder:
     def _gap_to(self, loss_pct: float) -> None:
         trader = self.trader
         position = trader.book.positions.get(self.symbol)
-        if position is None:
+        if position is None or position.value < trader.book.equity:
+            # The order was refused: without an oversized position there is no loss to bring about.
             return
         wanted = loss_pct / 100.0 * trader.book.day_start_equity
         price = position.mark + (wanted - trader.book.daily) / position.quantity

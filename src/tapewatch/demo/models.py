@@ -38,9 +38,7 @@ def train(bars: Sequence[Bar]) -> Models:
             history.setdefault(bar.symbol, []).append(bar.close)
     volatilities = {}
     for symbol, closes in history.items():
-        changes = [
-            later / earlier - 1.0 for earlier, later in zip(closes, closes[1:], strict=False)
-        ]
+        changes = [later / earlier - 1.0 for earlier, later in pairwise(closes)]
         if changes:
             volatilities[symbol] = math.sqrt(sum(c * c for c in changes) / len(changes))
     return Models(fit_parameters(history), volatilities)
