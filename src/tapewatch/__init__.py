@@ -8,11 +8,12 @@ pays only for what it uses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from tapewatch._version import __version__ as __version__
 
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from tapewatch.model.severity import AlertSeverity as AlertSeverity
     from tapewatch.record import Recorder as Recorder
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from tapewatch.record.values import describe
 
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
 MAX_PLACES = 10
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+TYPE_CHECKING = False  # an engine that never records should not pay for pathlib
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VARIABLE = "TAPEWATCH_DATA_DIR"
 TAPES = "tapes"
@@ -23,6 +26,8 @@ def data_directory(flag: str | Path | None = None) -> Path:
     Raises:
         RuntimeError: The home directory is needed and cannot be told.
     """
+    from pathlib import Path
+
     if flag is not None and os.fspath(flag):
         return _absolute(flag)
     named = os.environ.get(VARIABLE)
@@ -42,4 +47,6 @@ def tape_directory(data: Path) -> Path:
 
 
 def _absolute(path: str | Path) -> Path:
+    from pathlib import Path
+
     return Path(path).expanduser().absolute()

@@ -9,7 +9,6 @@ import weakref
 from functools import partial
 from struct import Struct
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any
 
 from tapewatch.record import process
 from tapewatch.record.errors import error_body
@@ -28,10 +27,12 @@ from tapewatch.tape.writer import (
     TapeWriter,
 )
 
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
+    from typing import Any
 
     from tapewatch.record.ticks import RecordTick
 
@@ -75,13 +76,13 @@ class Recorder:
         "_closed",
         "_counters",
         "_directory",
-        "_encode",
         "_event_bytes",
         "_frame_bytes",
         "_identity",
         "_openings",
         "_series",
         "_writer",
+        "encoder",
         "record_tick",
     )
 
@@ -131,7 +132,7 @@ class Recorder:
             encoder = msgspec.msgpack.Encoder(
                 decimal_format="number", enc_hook=partial(plain, replaced=self.replaced_value)
             )
-            self._encode = encoder.encode
+            self.encoder = encoder.encode
             self._directory = os.fspath(tape_directory(data_directory(data_dir)))
             self._identity = {
                 "engine": text(str(name))[:200],
@@ -265,9 +266,9 @@ class Recorder:
     def encode(self, value: Any) -> bytes:
         """Return msgpack of a value, replacing and counting what msgpack cannot tell."""
         try:
-            return self._encode(value)
+            return self.encoder(value)
         except Exception:
-            return self._encode(plain(value, self.replaced_value))
+            return self.encoder(plain(value, self.replaced_value))
 
     def replaced_value(self) -> None:
         """Count a value that could not be told and became None or NaN."""

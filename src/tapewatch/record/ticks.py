@@ -7,24 +7,29 @@ map is closed, writing to it raises, and the slow way finds out what is the case
 
 from __future__ import annotations
 
+import sys
 from operator import itemgetter
 from struct import Struct
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from tapewatch.record.values import as_double, is_number
 from tapewatch.tape.layout import (
-    CRC,
+    HEAD,
+    HEAD_BYTES,
     META,
     MSGPACK,
     OVERHEAD,
     SLOT,
+    SLOT_SHIFT,
     RecordKind,
 )
+from tapewatch.tape.ring import COPIES
 
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from tapewatch.record.recorder import Recorder
     from tapewatch.tape.writer import TapeWriter
@@ -34,15 +39,19 @@ if TYPE_CHECKING:
 MAX_FLAT_SHAPES = 64
 MAX_SHAPES = 256
 _TICK = int(RecordKind.TICK)
+_ROUND_UP = OVERHEAD + SLOT - 1
+_head = HEAD.pack
 _FLAT_VALUES = (SLOT - OVERHEAD) // 8
+# The native format gives the same bytes on little-endian machines and is quicker at doubles.
+_ORDER = "@" if sys.byteorder == "little" else "<"
 
 
 def _nothing(*_args: Any) -> Any:
     raise ValueError("no layout is bound")
 
 
-# width, getter, pack, meta, record bytes, claim, mask, offset, map, writer
-_UNBOUND: tuple[Any, ...] = (-1, _nothing, _nothing, 0, 0, _nothing, 0, 0, None, None)
+# width, getter, pack, meta, put, claim, mask, offset, map
+_UNBOUND: tuple[Any, ...] = (-1, _nothing, _nothing, 0, _nothing, _nothing, 0, 0, None)
 
 
 class _Shape:
@@ -106,45 +115,87 @@ class TickLayouts:
         return (
             width,
             getter,
-            Struct(f"<QQQQ{width}d").pack,
+            Struct(f"{_ORDER}QQQQ{width}d").pack,
             meta,
-            OVERHEAD + 8 * width,
+            Struct(f"<{HEAD_BYTES + 8 * width}sI").pack_into,
             ring.claim,
             ring.mask,
             ring.offset,
             ring.map,
-            self.writer,
         )
+
+
+def _bind_nested(width: int, encode: Callable[[Any], bytes], writer: TapeWriter) -> tuple[Any, ...]:
+    """Bind msgpack: encode stands for pack, the last place for meta, and tables of the functions
+    for each size stand for put and claim. What they do not have goes the slow way."""
+    ring = writer.frames
+    last_place = ring.end - OVERHEAD
+    return width, None, encode, last_place, COPIES, ring.claims, ring.mask, ring.offset, ring.map
 
 
 def bind_record_tick(recorder: Recorder) -> RecordTick:
     """Return the ``record_tick`` of a recorder: a function that never raises an ``Exception``."""
     bound = _UNBOUND
+    anchor_due = 0
     layouts: TickLayouts | None = None
-    crc_bytes = CRC.pack
 
     def record_tick(metrics: Mapping[str, Any]) -> None:
-        width, getter, pack, meta, size, claim, mask, offset, memory, writer = bound
+        nonlocal anchor_due
         try:
+            width, getter, pack, meta, put, claim, mask, offset, memory = bound
             if width == len(metrics) and type(metrics) is dict:
-                values = getter(metrics)
-                now = monotonic_ns()
-                seq = number = 0
-                try:
-                    seq, number = claim()
-                    record = pack(seq, now, number, meta, *values)
-                    start = offset + ((seq & mask) << 8)
-                    memory[start : start + size] = record + crc_bytes(crc32(record))
-                except BaseException:
-                    if seq:
-                        writer.frames.void(seq, number, 1, now)
-                    raise
-                if now >= writer.next_anchor_ns:
-                    writer.anchor(now, seq)
+                seq = 0
+                if getter is not None:
+                    values = getter(metrics)
+                    try:
+                        seq, number = claim()
+                        now = monotonic_ns()
+                        record = pack(seq, now, number, meta, *values)
+                        put(memory, offset + ((seq & mask) << SLOT_SHIFT), record, crc32(record))
+                    except BaseException:
+                        if seq:
+                            void(memory, seq, number, 1)
+                        raise
+                else:  # the last tick was nested: this is Ring.append without its calls
+                    payload = pack(metrics)
+                    size = len(payload)
+                    slots = (_ROUND_UP + size) >> SLOT_SHIFT
+                    copy = put[size]
+                    claim = claim[slots]
+                    try:
+                        claimed = claim()
+                        seq = claimed[0]
+                        number = claimed[-1]
+                        now = monotonic_ns()
+                        head = _head(seq, now, number, _TICK, slots, MSGPACK, size)
+                        start = offset + ((seq & mask) << SLOT_SHIFT)
+                        if start + size > meta:
+                            raise ValueError("the record goes round the end of the ring")
+                        copy(memory, start, head, payload, crc32(payload, crc32(head)))
+                    except BaseException:
+                        if seq:
+                            void(memory, seq, number, slots)
+                        raise
+                if now >= anchor_due:
+                    anchor_due = anchor(now, seq)
                 return
         except Exception:  # noqa: S110 - another shape, an odd value or no tape: see below
             pass
         record_slowly(metrics)
+
+    def anchor(now: int, seq: int) -> int:
+        """Write an anchor, now and then; return when the next one is due."""
+        writer = recorder.writer()
+        if writer is None:
+            return now
+        writer.anchor(now, seq)
+        return writer.next_anchor_ns
+
+    def void(memory: object, seq: int, number: int, slots: int) -> None:
+        """Give back slots that were claimed and not written, unless their tape is gone."""
+        writer = recorder.writer()
+        if writer is not None and writer.map is memory:
+            writer.frames.void(seq, number, slots, monotonic_ns())
 
     def record_slowly(metrics: Mapping[str, Any]) -> None:
         nonlocal bound, layouts
@@ -162,10 +213,11 @@ def bind_record_tick(recorder: Recorder) -> RecordTick:
                 payload = flat_payload(shape, tick)
                 if payload is not None:
                     writer.frame(_TICK, shape.layout, payload, now)
-                    if shape.bound is not None:
-                        bound = shape.bound
+                    bound = shape.bound or _UNBOUND
                     return
             writer.frame(_TICK, MSGPACK, recorder.encode(tick), now)
+            if shape.layout is None:
+                bound = _bind_nested(len(tick), recorder.encoder, writer)
         except Exception:
             recorder.failed_frame()
 

@@ -5,9 +5,10 @@ Names are loaded on first use, so that an engine never pays for the reader's num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from tapewatch.tape.control import ControlReader as ControlReader
     from tapewatch.tape.control import ControlState as ControlState
     from tapewatch.tape.control import ControlWriter as ControlWriter

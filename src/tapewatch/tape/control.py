@@ -1,21 +1,18 @@
-"""The control file beside a tape: the daemon's word to the engine.
+"""The control file beside a tape, from outside: the daemon's word to the engine.
 
-The recorder creates it together with the tape and maps it read-only; daemon and command line write
-it by ``pwrite``. Nobody ever changes its length: shortening a mapped file kills who mapped it.
+The recorder makes it together with the tape and maps it; daemon and command line write it by
+``pwrite``. Nobody ever changes its length: shortening a mapped file kills who mapped it.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from mmap import PROT_READ, mmap
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
-from tapewatch.tape.layout import CONTROL, CONTROL_BYTES, CONTROL_MAGIC, CONTROL_SUFFIX, CRC
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tapewatch.tape.layout import CONTROL, CONTROL_MAGIC, CONTROL_SUFFIX, CRC
 
 _CHECKED = CONTROL.size - CRC.size
 
@@ -56,33 +53,6 @@ def decode_control(data: bytes) -> ControlState | None:
 def control_path(tape: Path | str) -> str:
     """Return the path of the control file that belongs to a tape."""
     return f"{os.fspath(tape)}{CONTROL_SUFFIX}"
-
-
-class ControlMap:
-    """The engine's view: a read-only map, read without a system call."""
-
-    __slots__ = ("_last", "_map")
-
-    def __init__(self, path: str) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, CONTROL_BYTES)
-            self._last = ControlState()
-            os.pwrite(fd, encode_control(self._last), 0)
-            self._map = mmap(fd, CONTROL_BYTES, prot=PROT_READ)
-        finally:
-            os.close(fd)
-
-    def read(self) -> ControlState:
-        """Return the newest whole state; a half-written or damaged one leaves the last good."""
-        state = decode_control(self._map[: CONTROL.size])
-        if state is not None:
-            self._last = state
-        return self._last
-
-    def close(self) -> None:
-        """Unmap. Reading afterwards raises ValueError."""
-        self._map.close()
 
 
 class ControlReader:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from zlib import crc32
 
 from tapewatch.tape.layout import CRC, HEADER_BYTES, HEADER_HEAD, MAGIC, VERSION
+
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class DamagedHeaderError(ValueError):

@@ -1,4 +1,4 @@
-"""The engine's side of a tape: creates the file, maps it, and writes records that outlive a SIGKILL.
+"""The engine's side of a tape: makes and maps the file, writes records that outlive a SIGKILL.
 
 A record is safe when the call that wrote it returns, because it lies in the kernel's page cache;
 nothing is flushed to disk here, so a power failure may cost the newest seconds. Every block of the
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from itertools import count
 from mmap import mmap
-from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from tapewatch.tape.control import ControlMap, control_path
+from tapewatch.tape.control_map import ControlMap
 from tapewatch.tape.header import encode_header
 from tapewatch.tape.layout import (
     ANCHOR,
     ANCHOR_PLACES,
+    CONTROL_SUFFIX,
     COUNTERS,
     COUNTERS_PLACE,
     CRC,
@@ -38,8 +37,10 @@ from tapewatch.tape.layout import (
 )
 from tapewatch.tape.ring import OversizedRecordError, Ring
 
+TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
 ANCHOR_INTERVAL_NS = 1_000_000_000
 MAX_EVENT_SLOTS = 64
@@ -60,7 +61,7 @@ COUNTER_NAMES = (
 )
 """In the order in which they lie in the status page."""
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -163,7 +164,10 @@ class TapeWriter:
             }
         )
         os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103 - pathlib is not light
-        stem = _UNSAFE.sub("_", str(identity["engine"]))[:64].lstrip(".") or "engine"
+        stem = (
+            "".join(c if c in _SAFE else "_" for c in identity["engine"][:64]).lstrip(".")
+            or "engine"
+        )
         name = f"{stem}-{identity['pid']}-{identity['tape_id'][:8]}{TAPE_SUFFIX}"
         self.path = os.path.join(directory, name)  # noqa: PTH118
         self._anchor_turn = 0
@@ -200,8 +204,8 @@ class TapeWriter:
             self._max_event = min(MAX_EVENT_SLOTS * SLOT, self.events.max_payload)
             self._set_state(STATE_RUNNING, "")
             self.anchor(self._monotonic_ns(), 0)
-            self._control = ControlMap(control_path(self.path))
-            made.append(control_path(self.path))
+            self._control = ControlMap(self.path + CONTROL_SUFFIX)
+            made.append(self.path + CONTROL_SUFFIX)
             os.rename(unfinished, self.path)  # noqa: PTH104
         except BaseException:
             for path in made:
@@ -247,7 +251,7 @@ class TapeWriter:
         # hold an event that nobody has read. The margin stands for other threads between the two.
         needed = ring.newest + slots_for(len(payload)) + self._event_margin - ring.slots
         if needed > self._released:
-            self._released = min(self._control.read().released_event_seq, ring.newest)
+            self._released = min(self._control.released_event_seq(), ring.newest)
             if needed > self._released:
                 self.counters.add(DROPPED_EVENTS)
                 return False
@@ -274,7 +278,7 @@ class TapeWriter:
 
     def control_heartbeat_ns(self) -> int:
         """Return the daemon's last sign of life on CLOCK_MONOTONIC; 0 = never."""
-        return self._control.read().heartbeat_mono_ns
+        return self._control.heartbeat_ns()
 
     def close(self, state: int, reason: str) -> None:
         """Say goodbye in the header and unmap. Records that come later raise ValueError."""
