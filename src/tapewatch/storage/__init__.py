@@ -1,0 +1,1 @@
+"""What is kept on disk: the state store, the sample store, snapshots, and the directory's lock."""

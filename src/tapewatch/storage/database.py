@@ -1,0 +1,417 @@
+"""A SQLite file that is checked when opened, moved aside when damaged, and migrated forward."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tapewatch.model.clock import SECOND
+from tapewatch.model.errors import StorageError, StorageFailure
+from tapewatch.storage.directory import sync_directory
+from tapewatch.storage.failure import kind_of, storage_error
+
+APPLICATION_ID = 0x54415045
+"""In the file's header: the letters TAPE."""
+CHECK_SECONDS = 2.0
+"""How long the check of a file may hold up the start; a larger file is checked in part."""
+_OPEN_TIMEOUT_SECONDS = 2.0
+_IDLE_READERS = 4
+_PROGRESS_STEPS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a store's file came to its present form."""
+
+    what: str
+    """The store's name in messages, for example ``state store``."""
+    migrations: Sequence[str]
+    """One script for each version; the file's version is how many it has seen."""
+    columns: Mapping[str, str]
+    """Table to the columns that the code reads: what a sound file must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the writer uses the file."""
+
+    synchronous: str
+    """FULL: a commit is on the disk when it returns. NORMAL: it may be lost by a power cut."""
+    busy_seconds: float
+    """How long a writer waits for another program before it reports the file as locked."""
+    page_size: int = 4096
+
+
+class Database:
+    """One file: one writing connection, and reading connections for everybody else."""
+
+    def __init__(self, path: Path, schema: Schema, settings: Settings) -> None:
+        self.path = path
+        self.recovered: str | None = None
+        """Why a fresh file was begun although there was one; None when that was not so."""
+        self.lock = threading.RLock()
+        """Held by whoever writes."""
+        self._schema = schema
+        self._settings = settings
+        self._writer: sqlite3.Connection | None = None
+        self._unsafe = False
+        self._closed = False
+        self._idle: list[sqlite3.Connection] = []
+        self._lent: set[sqlite3.Connection] = set()
+        self._readers_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path, schema: Schema, settings: Settings, *, now_ns: int) -> Database:
+        """Open or make the file.
+
+        A file that is damaged, or has another form than its version says, is moved aside to
+        ``<name>.corrupt-<time>`` and a fresh one is begun; ``recovered`` then tells why.
+
+        Raises:
+            StorageError: The file cannot be read or made, is locked, belongs to a newer version,
+                or is no file of ours.
+        """
+        database = cls(path, schema, settings)
+        damage = database._damage()
+        if damage:
+            aside = move_aside(path, now_ns)
+            database.recovered = (
+                f"the {schema.what} {path} was damaged ({damage}); it was moved to {aside.name} "
+                "and a fresh one was begun"
+            )
+        try:
+            database._begin()
+        except sqlite3.Error as error:
+            database.close()
+            raise storage_error(f"opening the {schema.what}", path, error) from error
+        except OSError as error:
+            raise storage_error(f"making the {schema.what}", path, error) from error
+        return database
+
+    # -- writing ---------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """Run one transaction: all of it, or nothing and a ``StorageError``.
+
+        After an error of the disk the connection is not used again: what the operating system
+        said it had written may be gone from the disk although it still shows it. The next
+        transaction opens the file anew and first brings everything that it shows to the disk.
+        """
+        with self.lock:
+            try:
+                connection = self._usable()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        if connection.in_transaction:
+                            connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                if kind_of(error) in (StorageFailure.IO, StorageFailure.CORRUPT):
+                    self._unsafe = True
+                raise storage_error(doing, self.path, error) from error
+
+    def vacuum(self, pages: int = 256) -> None:
+        """Give at most so many free pages back to the disk.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        with self.lock:
+            try:
+                self._usable().execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            except sqlite3.Error as error:
+                raise storage_error("shrinking", self.path, error) from error
+
+    @property
+    def is_unsafe(self) -> bool:
+        """True after an error of the disk, until the file was opened anew."""
+        return self._unsafe
+
+    # -- reading ---------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees one moment of the file and changes nothing.
+
+        Raises:
+            StorageError: The file cannot be read.
+        """
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = self._borrow()
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise storage_error(doing, self.path, error) from error
+        finally:
+            if connection is not None:
+                self._give_back(connection)
+
+    def integrity(self) -> str:
+        """Return ``ok``, or what a full check finds wrong. Reads the whole file."""
+        with self.reading("checking") as connection:
+            rows = connection.execute("PRAGMA integrity_check(5)").fetchall()
+        return "; ".join(str(row[0]) for row in rows)
+
+    def size_bytes(self) -> int:
+        """Return the bytes on disk, the write-ahead log included."""
+        total = 0
+        for part in _parts(self.path):
+            with suppress(OSError):
+                total += part.stat().st_size
+        return total
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy while others write; the copy appears whole or not at all.
+
+        Raises:
+            StorageError: The copy cannot be written.
+        """
+        temporary = target.with_name(f".{target.name}.tmp")
+        try:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            _create(temporary)
+            copy = sqlite3.connect(temporary, isolation_level=None)
+            try:
+                with self.reading("copying") as connection:
+                    connection.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                copy.close()
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            sync_directory(target.parent)
+        except (sqlite3.Error, OSError) as error:
+            raise storage_error("writing the backup", target, error) from error
+
+    def close(self) -> None:
+        """Close all connections. A reader that is still at work ends by itself."""
+        with self.lock:
+            self._closed = True
+            self._drop_readers()
+            if self._writer is not None:
+                with suppress(sqlite3.Error):
+                    self._writer.close()
+                self._writer = None
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _damage(self) -> str | None:
+        """Return what is wrong with the file that is there; None for a sound one or none."""
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("opening", self.path, error) from error
+        log = self.path.with_name(self.path.name + "-wal")
+        if size == 0:
+            # SQLite would take it for a new file, and throw the log of the lost one away.
+            return "the file is empty" if log.exists() and log.stat().st_size else None
+        connection = self._connect(_OPEN_TIMEOUT_SECONDS)
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if owner != APPLICATION_ID and tables:
+                raise StorageError(
+                    f"{self.path} is a database, but not a {self._schema.what} of Tapewatch",
+                    next_step="move it away or name another data directory",
+                )
+            if version > len(self._schema.migrations):
+                raise StorageError(
+                    f"the {self._schema.what} {self.path} has version {version}; this program "
+                    f"knows versions up to {len(self._schema.migrations)}",
+                    next_step="run the newer Tapewatch that wrote it, or restore a backup",
+                )
+            return _quick_check(connection) or self._missing(connection, version)
+        except sqlite3.Error as error:
+            if kind_of(error) is StorageFailure.CORRUPT:
+                return str(error)
+            raise storage_error(f"opening the {self._schema.what}", self.path, error) from error
+        finally:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _missing(self, connection: sqlite3.Connection, version: int) -> str | None:
+        if version != len(self._schema.migrations):
+            return None
+        for table, columns in self._schema.columns.items():
+            try:
+                connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 - ours
+            except sqlite3.OperationalError as error:
+                if kind_of(error) is not StorageFailure.OTHER:
+                    raise
+                return str(error)
+        return None
+
+    def _begin(self) -> None:
+        if not self.path.exists():
+            _create(self.path)
+        writer = self._connect(_OPEN_TIMEOUT_SECONDS)
+        self._writer = writer
+        version = int(writer.execute("PRAGMA user_version").fetchone()[0])
+        if version == 0:
+            # These two take effect only before the first table is made.
+            writer.execute(f"PRAGMA page_size={self._settings.page_size}")
+            writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        writer.execute("PRAGMA journal_mode=WAL")
+        self._prepare(writer)
+        for number, script in enumerate(self._schema.migrations[version:], version + 1):
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                for statement in _statements(script):
+                    writer.execute(statement)
+                writer.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                writer.execute(f"PRAGMA user_version={number}")
+                writer.execute("COMMIT")
+            except sqlite3.Error:
+                with suppress(sqlite3.Error):
+                    writer.execute("ROLLBACK")
+                raise
+        sync_directory(self.path.parent)
+
+    def _prepare(self, writer: sqlite3.Connection) -> None:
+        writer.execute(f"PRAGMA synchronous={self._settings.synchronous}")
+        writer.execute(f"PRAGMA journal_size_limit={16 << 20}")
+        writer.execute(f"PRAGMA busy_timeout={int(self._settings.busy_seconds * 1000)}")
+        writer.execute("PRAGMA cache_size=-4096")
+
+    def _usable(self) -> sqlite3.Connection:
+        """Return the writer, opened anew if it may not be trusted."""
+        if self._closed:
+            raise StorageError(f"the {self._schema.what} {self.path} is closed")
+        if self._writer is not None and not self._unsafe:
+            return self._writer
+        if self._writer is not None:
+            with suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+        self._drop_readers()
+        writer = self._connect(self._settings.busy_seconds)
+        try:
+            self._prepare(writer)
+            # A failed sync leaves pages that look written and are not. Writing them a second time
+            # to the main file, and syncing that, makes what is visible durable again.
+            busy = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if busy:
+                raise StorageError(
+                    f"opening {self.path} anew after an error of the disk: a reader holds it",
+                    reason=StorageFailure.LOCKED,
+                )
+        except BaseException:
+            writer.close()
+            raise
+        self._writer = writer
+        self._unsafe = False
+        return writer
+
+    def _connect(self, timeout_seconds: float) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
+        )
+
+    def _borrow(self) -> sqlite3.Connection:
+        with self._readers_lock:
+            if self._closed:
+                raise StorageError(f"the {self._schema.what} {self.path} is closed")
+            if self._idle:
+                connection = self._idle.pop()
+                self._lent.add(connection)
+                return connection
+        if not self.path.exists():
+            # Connecting would make an empty file.
+            raise StorageError(f"reading {self.path}: the file is gone", reason=StorageFailure.IO)
+        connection = self._connect(self._settings.busy_seconds)
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA cache_size=-2048")
+        with self._readers_lock:
+            self._lent.add(connection)
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        with self._readers_lock:
+            keep = connection in self._lent and len(self._idle) < _IDLE_READERS
+            self._lent.discard(connection)
+            if keep and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _drop_readers(self) -> None:
+        with self._readers_lock:
+            idle, self._idle = self._idle, []
+            # Those at work are closed when they come back.
+            self._lent.clear()
+        for connection in idle:
+            connection.close()
+
+
+def move_aside(path: Path, now_ns: int) -> Path:
+    """Rename a damaged database and its log files to ``<name>.corrupt-<time>``; return the name.
+
+    Raises:
+        StorageError: The files cannot be renamed.
+    """
+    stamp = datetime.fromtimestamp(now_ns / SECOND, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
+    try:
+        for part, target in zip(_parts(path), _parts(aside), strict=True):
+            with suppress(FileNotFoundError):
+                part.rename(target)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error("moving aside", path, error) from error
+    return aside
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that only its owner may read; SQLite gives its log files the same mode."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def _parts(path: Path) -> list[Path]:
+    # The log goes first: a main file without its log is older, a log without its file is nothing.
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+
+
+def _quick_check(connection: sqlite3.Connection) -> str | None:
+    """Return what a check of at most ``CHECK_SECONDS`` finds wrong."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_STEPS)
+    try:
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            return None
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+    return None if found == "ok" else found.replace("\n", " ")
+
+
+def _statements(script: str) -> list[str]:
+    # executescript would commit the transaction that the statements belong to.
+    return [part.strip() for part in script.split(";") if part.strip()]
