@@ -222,7 +222,7 @@ def make_environment(venv: Path) -> list[str]:
         create_environment(venv)
     if has_module(python, "pip"):
         return [str(python), "-m", "pip"]
-    if has_module(python, "ensurepip") and run([python, "-m", "ensurepip", "-q"], quiet=True) == 0:
+    if has_module(python, "ensurepip") and run([python, "-m", "ensurepip"], quiet=True) == 0:
         return [str(python), "-m", "pip"]
     say(f"no ensurepip here: fetching the pinned {PIP_WHEEL} through the configured index")
     with tempfile.TemporaryDirectory(dir=venv) as folder:
