@@ -91,7 +91,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("serve")
 def test_a_wheel_with_another_content_is_refused(tmp_path: Path) -> None:
     index = local_index(tmp_path / "index", b"not pip")
-    with pytest.raises(BootstrapError, match="SHA-256 .* expected f3b60b20"):
+    with pytest.raises(BootstrapError, match=r"SHA-256 .* expected f3b60b20"):
         fetch_pip(tmp_path, environ(tmp_path, PIP_INDEX_URL=index))
     assert not (tmp_path / bootstrap.PIP_WHEEL).exists()
 
