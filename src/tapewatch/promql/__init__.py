@@ -1,0 +1,65 @@
+"""PromQL: our own parser and a query engine vectorised over instants."""
+
+from tapewatch.promql.ast import (
+    AggregateExpr,
+    BinaryExpr,
+    Call,
+    Cardinality,
+    Edge,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    StringLiteral,
+    SubqueryExpr,
+    UnaryExpr,
+    ValueType,
+    VectorMatching,
+    VectorSelector,
+    children,
+    metric_names,
+    selectors,
+    walk,
+)
+from tapewatch.promql.engine import QueryEngine
+from tapewatch.promql.parser import MAX_DEPTH, MAX_LENGTH, parse
+from tapewatch.promql.printer import format_expr
+from tapewatch.promql.result import (
+    QueryLimits,
+    QueryResult,
+    QueryTimeoutError,
+    StepMatrix,
+    VectorSample,
+)
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LENGTH",
+    "AggregateExpr",
+    "BinaryExpr",
+    "Call",
+    "Cardinality",
+    "Edge",
+    "Expr",
+    "MatrixSelector",
+    "NumberLiteral",
+    "ParenExpr",
+    "QueryEngine",
+    "QueryLimits",
+    "QueryResult",
+    "QueryTimeoutError",
+    "StepMatrix",
+    "StringLiteral",
+    "SubqueryExpr",
+    "UnaryExpr",
+    "ValueType",
+    "VectorMatching",
+    "VectorSample",
+    "VectorSelector",
+    "children",
+    "format_expr",
+    "metric_names",
+    "parse",
+    "selectors",
+    "walk",
+]

@@ -1,0 +1,274 @@
+"""From the querier's series to vectors and windows at every instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tapewatch.model.clock import MINUTE
+from tapewatch.model.labels import Labels
+from tapewatch.promql.ast import Edge, MatrixSelector, SubqueryExpr, VectorSelector
+from tapewatch.promql.values import Bools, Ints, Vector, Windows
+from tapewatch.series.querier import STALE_BITS, SeriesSlice, Times, Values, is_stale
+
+if TYPE_CHECKING:
+    from tapewatch.promql.evaluation import Evaluation
+
+DEFAULT_SUBQUERY_STEP_NS = MINUTE
+_FAR_NS = 1 << 61
+"""Instants are kept within this, so that shifting them by any duration stays in 64 bits."""
+_KEY_ROOM = 1 << 62
+
+
+@dataclass(slots=True)
+class Block:
+    """The samples of many series in flat arrays; row i is [offsets[i], offsets[i + 1])."""
+
+    labels: list[Labels]
+    times: Times
+    values: Values
+    offsets: Ints
+    shared: Times | None
+    """The one array of times that all rows have, if they do."""
+
+    def upto(self, instants: Times) -> Ints:
+        """Return, per row and instant, the flat index behind the newest sample at or before it."""
+        starts = self.offsets[:-1, None]
+        if self.shared is not None:
+            found: Ints = np.searchsorted(self.shared, instants, side="right")[None, :] + starts
+            return found
+        first = int(self.times.min())
+        span = int(self.times.max()) - first + 2
+        rows = len(self.labels)
+        if rows * span >= _KEY_ROOM:
+            return self._upto_by_row(instants)
+        # One search over all rows: each row's times are moved to a range of their own.
+        row = np.arange(rows, dtype=np.int64)
+        keys = (self.times - first) + np.repeat(row * span, np.diff(self.offsets))
+        wanted = np.clip(instants, first - 1, first + span - 2) - first
+        result: Ints = np.searchsorted(keys, (row * span)[:, None] + wanted, side="right")
+        return result
+
+    def _upto_by_row(self, instants: Times) -> Ints:
+        found = np.empty((len(self.labels), len(instants)), dtype=np.int64)
+        for row in range(len(self.labels)):
+            begin, end = self.offsets[row], self.offsets[row + 1]
+            found[row] = np.searchsorted(self.times[begin:end], instants, side="right") + begin
+        return found
+
+
+def flatten(slices: list[SeriesSlice], *, keep_stale: bool) -> Block | None:
+    """Join slices into a block; None when there is no sample. Series without samples are left out."""
+    slices = [s for s in slices if len(s.times)]
+    if not slices:
+        return None
+    labels = [s.labels for s in slices]
+    all_times = [s.times for s in slices]
+    first = all_times[0]
+    shared = first if all(t is first for t in all_times) else None
+    if len(slices) == 1:
+        times, values = first, slices[0].values
+        offsets = np.array([0, len(times)], dtype=np.int64)
+    else:
+        times = np.concatenate(all_times)
+        values = np.concatenate([s.values for s in slices])
+        offsets = np.zeros(len(slices) + 1, dtype=np.int64)
+        np.cumsum([len(t) for t in all_times], out=offsets[1:])
+    if not keep_stale:
+        stale = is_stale(values)
+        if stale.any():
+            return _without(Block(labels, times, values, offsets, None), stale)
+    return Block(labels, times, values, offsets, shared)
+
+
+def _without(block: Block, removed: Bools) -> Block | None:
+    kept = ~removed
+    before = np.zeros(len(kept) + 1, dtype=np.int64)
+    np.cumsum(kept, out=before[1:])
+    offsets = before[block.offsets]
+    full = np.diff(offsets) > 0
+    if not full.any():
+        return None
+    labels = [one for one, has in zip(block.labels, full.tolist(), strict=True) if has]
+    offsets = np.append(offsets[:-1][full], offsets[-1])
+    return Block(labels, block.times[kept], block.values[kept], offsets, None)
+
+
+def _moved(times: Times, delta_ns: int) -> Times:
+    """Return the instants moved by a duration, held within what 64 bits can move further."""
+    if delta_ns == 0:
+        return times
+    if abs(delta_ns) < _FAR_NS >> 4 and -_FAR_NS < times[0] and times[-1] < _FAR_NS:
+        return times + delta_ns
+    delta = max(-_FAR_NS, min(_FAR_NS, delta_ns))
+    return np.clip(np.clip(times, -_FAR_NS, _FAR_NS) + delta, -_FAR_NS, _FAR_NS)
+
+
+def _instants(evaluation: Evaluation, node: VectorSelector | SubqueryExpr, times: Times) -> Times:
+    """Return the instants a node looks at: one only, if @ pins it."""
+    if node.at_edge is not None:
+        edge = evaluation.start_ns if node.at_edge is Edge.START else evaluation.end_ns
+        times = np.array([edge], dtype=np.int64)
+    elif node.at_ns is not None:
+        times = np.array([max(-_FAR_NS, min(_FAR_NS, node.at_ns))], dtype=np.int64)
+    return _moved(times, -node.offset_ns)
+
+
+def instant_vector(evaluation: Evaluation, node: VectorSelector, times: Times) -> Vector:
+    """Return the newest sample of each series in (t - lookback, t], unless it is a stale marker."""
+    return sampled(evaluation, node, times)[0]
+
+
+def sampled(evaluation: Evaluation, node: VectorSelector, times: Times) -> tuple[Vector, Ints]:
+    """Return an instant vector and the times of its samples, shape (m, n)."""
+    instants = _instants(evaluation, node, times)
+    lookback = evaluation.lookback_ns
+    start, end = int(instants[0]) - lookback + 1, int(instants[-1])
+    slices = evaluation.querier.select(node.matchers, start, end)
+    one_name = node.exact_name != ""
+    if len(instants) == 1:
+        vector, stamps = _newest(slices, one_name)
+    else:
+        vector, stamps = _at_steps(evaluation, slices, instants, one_name)
+    evaluation.charge(vector.rows * len(times))
+    if len(instants) < len(times):
+        shape = (vector.rows, len(times))
+        vector.values = np.broadcast_to(vector.values, shape)
+        vector.present = np.broadcast_to(vector.present, shape)
+        stamps = np.broadcast_to(stamps, shape)
+    return vector, stamps
+
+
+def _newest(slices: list[SeriesSlice], one_name: bool) -> tuple[Vector, Ints]:
+    """Take the last sample of each slice: the slices end at the one instant asked for."""
+    labels: list[Labels] = []
+    values: list[float] = []
+    stamps: list[int] = []
+    for series in slices:
+        column = series.values
+        if not len(column):
+            continue
+        value = column.item(-1)
+        if value != value and column[-1:].view(np.uint64)[0] == STALE_BITS:
+            continue
+        labels.append(series.labels)
+        values.append(value)
+        stamps.append(series.times.item(-1))
+    shape = (len(labels), 1)
+    vector = Vector(
+        labels,
+        np.array(values, dtype=np.float64).reshape(shape),
+        np.ones(shape, dtype=np.bool_),
+        one_name,
+    )
+    return vector, np.array(stamps, dtype=np.int64).reshape(shape)
+
+
+def _at_steps(
+    evaluation: Evaluation, slices: list[SeriesSlice], instants: Times, one_name: bool
+) -> tuple[Vector, Ints]:
+    block = flatten(slices, keep_stale=True)
+    if block is None:
+        nothing = np.zeros((0, len(instants)))
+        vector = Vector([], nothing, nothing.astype(np.bool_), one_name)
+        return vector, nothing.astype(np.int64)
+    evaluation.charge(len(block.times))
+    evaluation.charge(2 * len(block.labels) * len(instants))
+    newest = block.upto(instants) - 1
+    starts = block.offsets[:-1, None]
+    safe = np.maximum(newest, starts)
+    stamps = block.times[safe]
+    values = block.values[safe]
+    present = (newest >= starts) & (stamps > instants - evaluation.lookback_ns) & ~is_stale(values)
+    alive = present.any(axis=1)
+    labels = block.labels
+    if not alive.all():
+        labels = [one for one, has in zip(labels, alive.tolist(), strict=True) if has]
+        values, present, stamps = values[alive], present[alive], stamps[alive]
+    return Vector(labels, values, present, one_name), stamps
+
+
+def windows(evaluation: Evaluation, node: MatrixSelector, times: Times) -> Windows:
+    """Return the samples of each series in (t - range, t], stale markers left out."""
+    selector = node.selector
+    ends = _instants(evaluation, selector, times)
+    starts = _moved(ends, -node.range_ns)
+    slices = evaluation.querier.select(selector.matchers, int(starts[0]) + 1, int(ends[-1]))
+    block = flatten(slices, keep_stale=False)
+    one_name = selector.exact_name != ""
+    shape = (0 if block is None else len(block.labels), len(times))
+    evaluation.charge(2 * shape[0] * shape[1])
+    wide_starts = np.broadcast_to(starts, times.shape)
+    wide_ends = np.broadcast_to(ends, times.shape)
+    if block is None:
+        return _no_windows(wide_starts, wide_ends, node.range_ns, one_name)
+    evaluation.charge(len(block.times))
+    if len(ends) == 1:
+        lo, hi = block.offsets[:-1, None], block.offsets[1:, None]
+    else:
+        lo, hi = block.upto(starts), block.upto(ends)
+    return Windows(
+        block.labels,
+        block.times,
+        block.values,
+        np.broadcast_to(lo, shape),
+        np.broadcast_to(hi, shape),
+        wide_starts,
+        wide_ends,
+        node.range_ns,
+        one_name,
+    )
+
+
+def _no_windows(starts: Times, ends: Times, range_ns: int, one_name: bool) -> Windows:
+    none = np.zeros((0, len(ends)), dtype=np.int64)
+    empty = np.zeros(0)
+    return Windows([], none[:, 0], empty, none, none, starts, ends, range_ns, one_name)
+
+
+def subquery(evaluation: Evaluation, node: SubqueryExpr, times: Times) -> Windows:
+    """Evaluate the inner expression at the multiples of the step and window the results."""
+    ends = _instants(evaluation, node, times)
+    starts = _moved(ends, -node.range_ns)
+    wide_starts = np.broadcast_to(starts, times.shape)
+    wide_ends = np.broadcast_to(ends, times.shape)
+    step = node.step_ns or DEFAULT_SUBQUERY_STEP_NS
+    grid = _grid(evaluation, starts, ends, step)
+    if not len(grid):
+        return _no_windows(wide_starts, wide_ends, node.range_ns, False)
+    inner = evaluation.labels.settle(evaluation.vector(node.expr, grid))
+    shape = (inner.rows, len(times))
+    evaluation.charge(inner.rows * len(grid) + 2 * shape[0] * shape[1])
+    counts = np.zeros((inner.rows, len(grid) + 1), dtype=np.int64)
+    np.cumsum(inner.present, axis=1, out=counts[:, 1:])
+    before = np.zeros(inner.rows, dtype=np.int64)
+    np.cumsum(counts[:-1, -1], out=before[1:])
+    _, column = np.nonzero(inner.present)
+    lo = before[:, None] + counts[:, np.searchsorted(grid, starts, side="right")]
+    hi = before[:, None] + counts[:, np.searchsorted(grid, ends, side="right")]
+    return Windows(
+        inner.labels,
+        grid[column],
+        inner.values[inner.present],
+        np.broadcast_to(lo, shape),
+        np.broadcast_to(hi, shape),
+        wide_starts,
+        wide_ends,
+        node.range_ns,
+        inner.one_name,
+    )
+
+
+def _grid(evaluation: Evaluation, starts: Times, ends: Times, step: int) -> Times:
+    """Return the multiples of the step that lie in any of the windows (start, end]."""
+    first, last = int(starts[0]) // step + 1, int(ends[-1]) // step
+    whole = max(0, last - first + 1)
+    firsts, lasts = starts // step + 1, ends // step
+    apart = int((lasts - firsts + 1).sum())
+    evaluation.charge(min(whole, apart))
+    if whole <= apart:
+        return np.arange(first, last + 1, dtype=np.int64) * step
+    parts = [np.arange(a, b + 1) for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True)]
+    return np.unique(np.concatenate(parts)) * step

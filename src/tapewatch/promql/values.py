@@ -1,0 +1,134 @@
+"""What expressions evaluate to, for all instants at once: numpy rows per series, columns per step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tapewatch.model.labels import METRIC_NAME, Labels
+from tapewatch.series.querier import Times, Values
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Vector:
+    """An instant vector at every step.
+
+    The metric name may be dropped lazily: ``drops_name`` says that ``labels`` still carry names
+    that do not count any more. Only `LabelSpace.labels_of` looks at rows' final labels.
+    """
+
+    labels: list[Labels]
+    values: Floats
+    """Shape (m, n)."""
+    present: Bools
+    """Shape (m, n)."""
+    one_name: bool = False
+    """All rows have the same metric name, so dropping it cannot make two rows equal."""
+    drops_name: bool = False
+    ordered: bool = False
+    """The order of the rows is part of the answer (sort, topk)."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(slots=True)
+class Windows:
+    """A range vector at every step: each window is a slice [lo, hi) of flat arrays."""
+
+    labels: list[Labels]
+    times: Times
+    """Nanoseconds of all rows' samples, row after row; stale markers are already gone."""
+    values: Values
+    lo: Ints
+    """Shape (m, n), indices into ``times`` and ``values``."""
+    hi: Ints
+    starts: Times
+    """Open left edge of the window at each step, shape (n,)."""
+    ends: Times
+    """Closed right edge of the window at each step, shape (n,)."""
+    range_ns: int
+    one_name: bool = False
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+    def counts(self) -> Ints:
+        """Return the number of samples in each window, shape (m, n)."""
+        return self.hi - self.lo
+
+
+Value = Vector | Windows | Floats | str
+"""A scalar is its floats at every step, shape (n,)."""
+
+
+@dataclass(slots=True)
+class LabelSpace:
+    """Derives label sets and remembers them: a derivation costs far more than a look-up."""
+
+    limit: int = 200_000
+    nameless: dict[Labels, Labels] = field(default_factory=dict)
+    grouped: dict[tuple[object, ...], dict[Labels, Labels]] = field(default_factory=dict)
+
+    def without_name(self, labels: Labels) -> Labels:
+        """Return the labels without the metric name."""
+        found = self.nameless.get(labels)
+        if found is None:
+            if len(self.nameless) >= self.limit:
+                self.nameless.clear()
+            found = self.nameless[labels] = labels.without_name()
+        return found
+
+    def labels_of(self, vector: Vector) -> list[Labels]:
+        """Return the final labels of each row."""
+        if not vector.drops_name:
+            return vector.labels
+        return [self.without_name(labels) for labels in vector.labels]
+
+    def settle(self, vector: Vector) -> Vector:
+        """Return the vector with its final labels in place."""
+        if not vector.drops_name:
+            return vector
+        return Vector(
+            self.labels_of(vector),
+            vector.values,
+            vector.present,
+            one_name=True,
+            ordered=vector.ordered,
+        )
+
+    def group_keys(self, vector: Vector, names: tuple[str, ...], *, without: bool) -> list[Labels]:
+        """Return for each row the labels that an aggregation or a match groups it by.
+
+        ``without`` keeps all labels but ``names`` and the metric name; else only ``names`` stay.
+        """
+        removed = (*names, METRIC_NAME) if without or vector.drops_name else ()
+        kept = () if without else names
+        cache = self.grouped.get((without, vector.drops_name, names))
+        if cache is None:
+            if len(self.grouped) >= 256:
+                self.grouped.clear()
+            cache = self.grouped[(without, vector.drops_name, names)] = {}
+        elif len(cache) > self.limit:
+            cache.clear()
+        keys = []
+        for labels in vector.labels:
+            key = cache.get(labels)
+            if key is None:
+                if without:
+                    key = labels.without(*removed)
+                elif vector.drops_name and METRIC_NAME in kept:
+                    key = labels.only(*(n for n in kept if n != METRIC_NAME))
+                else:
+                    key = labels.only(*kept)
+                cache[labels] = key
+            keys.append(key)
+        return keys
