@@ -10,6 +10,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from tapewatch.config.environment import (
     locate,
     typed,
 )
-from tapewatch.config.model import ENGINE_PACK, Settings
-from tapewatch.config.origin import DEFAULT, Origin, OriginKind
+from tapewatch.config.fields import zone
+from tapewatch.config.model import ENGINE_PACK, Settings, WebhookReceiverSettings
+from tapewatch.config.origin import DEFAULT, Origin, OriginKind, nearest_origin, problem_at
 from tapewatch.config.secret_file import read_secret
 from tapewatch.config.shape import FILE_SUFFIX, dotted, fields_at, is_secret, keys_at, models_in
 from tapewatch.config.shape import Path as SettingPath
@@ -36,6 +38,7 @@ from tapewatch.model.errors import ConfigError, Problem
 from tapewatch.record.paths import data_directory
 
 CONFIG_NAME = "tapewatch.yaml"
+SOCKET = "tapewatch.sock"
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
@@ -67,11 +70,7 @@ class LoadedConfig:
 
     def origin(self, path: SettingPath) -> Origin:
         """Return where the value at a path came from: given itself, or as part of a whole."""
-        while path:
-            if path in self.origins:
-                return self.origins[path]
-            path = path[:-1]
-        return DEFAULT
+        return nearest_origin(self.origins, path)
 
     def beside_file(self, path: Path) -> Path:
         """Return a path of the file made absolute: relative ones lie beside the file."""
@@ -95,7 +94,25 @@ class LoadedConfig:
     @property
     def socket_path(self) -> Path:
         """The Unix socket that the command line talks to."""
-        return self.data_dir / "tapewatch.sock"
+        return self.data_dir / SOCKET
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of alert times and file dates; UTC needs no database."""
+        return zone(self.settings.timezone)
+
+    def webhook_url(self, receiver: WebhookReceiverSettings) -> str:
+        """Return where a webhook goes, whether written down or read from its file."""
+        assert receiver.url is not None  # noqa: S101 - checked when the settings were read
+        return receiver.url
+
+    def webhook_secret(self, receiver: WebhookReceiverSettings) -> str | None:
+        """Return what signs a webhook's requests; None leaves them unsigned."""
+        return receiver.secret.get_secret_value() if receiver.secret is not None else None
+
+    def problem(self, path: SettingPath, message: str) -> Problem:
+        """Return a problem with the value at a path, placed where the value was given."""
+        return problem_at(self.origin(path), message)
 
     def reload(self) -> LoadedConfig:
         """Read everything again from the same places.
@@ -376,17 +393,11 @@ class _Loader:
                 self._origins[(*path, key)] = Origin(OriginKind.SECRET_FILE, str(file))
 
     def _complain(self, path: SettingPath, sentence: str, *, at_key: bool = False) -> None:
-        origin = DEFAULT
-        nearest = path
-        while nearest and origin is DEFAULT:
-            origin = self._origins.get(nearest, DEFAULT)
-            nearest = nearest[:-1]
-        if origin.kind in (OriginKind.FLAG, OriginKind.ENVIRONMENT, OriginKind.SECRET_FILE):
-            self._problems.append(Problem("", 0, 0, f"{origin}: {sentence}"))
-        elif self._document is not None:
+        origin = nearest_origin(self._origins, path)
+        if self._document is not None and origin.kind in (OriginKind.DEFAULT, OriginKind.FILE):
             self._problems.append(self._document.problem(path, sentence, at_key=at_key))
         else:
-            self._problems.append(Problem("", 0, 0, sentence))
+            self._problems.append(problem_at(origin, sentence))
 
 
 def _is_collection(path: SettingPath) -> bool:

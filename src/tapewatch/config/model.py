@@ -338,20 +338,20 @@ class JsonlReceiverSettings(_ReceiverBase):
 
 
 class WebhookReceiverSettings(_ReceiverBase):
-    """Posts each notification as JSON in the shape that Alertmanager sends."""
+    """Posts each notification as JSON in the shape of Alertmanager's webhook."""
 
     kind: Literal["webhook"] = _required("`webhook`")
     url: HttpUrl | None = _setting(None, "Where to post. Shown without its path and query.")
     url_file: FilePath | None = _setting(
         None, "File that holds the URL, when the URL itself is a secret."
     )
-    token: SecretStr | None = _setting(
+    secret: SecretStr | None = _setting(
         None,
-        "Sent as `Authorization: Bearer`. A secret: from the environment, the secrets directory "
-        "or `token_file`, never from this file.",
+        "Signs each request, so that the other side can tell who sent it. A secret: from the "
+        "environment, the secrets directory or `secret_file`, never from this file.",
     )
-    token_file: FilePath | None = _setting(
-        None, "File that holds the token alone; readable by its owner alone."
+    secret_file: FilePath | None = _setting(
+        None, "File that holds the secret alone; readable by its owner alone."
     )
     deadline: Annotated[Duration, between(duration("100ms"), duration("5m"))] = _setting(
         duration("10s"), "Longest time for one attempt.", unit="duration", why="then it is retried"

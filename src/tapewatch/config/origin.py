@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+
+from tapewatch.config.shape import Path
+from tapewatch.model.errors import Problem
 
 
 class OriginKind(IntEnum):
@@ -42,3 +46,21 @@ class Origin:
 
 
 DEFAULT = Origin(OriginKind.DEFAULT)
+
+
+def nearest_origin(origins: Mapping[Path, Origin], path: Path) -> Origin:
+    """Return where the value at a path came from: given itself, or as part of a whole."""
+    while path:
+        if path in origins:
+            return origins[path]
+        path = path[:-1]
+    return DEFAULT
+
+
+def problem_at(origin: Origin, message: str) -> Problem:
+    """Return a problem with a value, placed where the value was given."""
+    if origin.kind is OriginKind.FILE:
+        return Problem(origin.name, origin.line, origin.column, message)
+    if origin.kind is OriginKind.DEFAULT:
+        return Problem("", 0, 0, message)
+    return Problem("", 0, 0, f"{origin}: {message}")
