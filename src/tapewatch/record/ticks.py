@@ -125,12 +125,18 @@ class TickLayouts:
         )
 
 
-def _bind_nested(width: int, encode: Callable[[Any], bytes], writer: TapeWriter) -> tuple[Any, ...]:
-    """Bind msgpack: encode stands for pack, the last place for meta, and tables of the functions
-    for each size stand for put and claim. What they do not have goes the slow way."""
+def _bind_nested(
+    tick: dict[Any, Any], encode: Callable[[Any], bytes], writer: TapeWriter
+) -> tuple[Any, ...]:
+    """Bind msgpack: encode stands for pack, and tables of functions by size for put and claim.
+
+    In the place of meta stand where the last record of this size may begin, and a key by which a
+    flat tick of as many fields is told apart.
+    """
     ring = writer.frames
-    last_place = ring.end - OVERHEAD
-    return width, None, encode, last_place, COPIES, ring.claims, ring.mask, ring.offset, ring.map
+    mark = next((key for key, value in tick.items() if not is_number(value)), None)
+    place = ring.end - OVERHEAD, mark
+    return len(tick), None, encode, place, COPIES, ring.claims, ring.mask, ring.offset, ring.map
 
 
 def bind_record_tick(recorder: Recorder) -> RecordTick:
@@ -157,6 +163,8 @@ def bind_record_tick(recorder: Recorder) -> RecordTick:
                             void(memory, seq, number, 1)
                         raise
                 else:  # the last tick was nested: this is Ring.append without its calls
+                    last_place, mark = meta
+                    metrics[mark]
                     payload = pack(metrics)
                     size = len(payload)
                     slots = (_ROUND_UP + size) >> SLOT_SHIFT
@@ -169,7 +177,7 @@ def bind_record_tick(recorder: Recorder) -> RecordTick:
                         now = monotonic_ns()
                         head = _head(seq, now, number, _TICK, slots, MSGPACK, size)
                         start = offset + ((seq & mask) << SLOT_SHIFT)
-                        if start + size > meta:
+                        if start + size > last_place:
                             raise ValueError("the record goes round the end of the ring")
                         copy(memory, start, head, payload, crc32(payload, crc32(head)))
                     except BaseException:
@@ -217,7 +225,7 @@ def bind_record_tick(recorder: Recorder) -> RecordTick:
                     return
             writer.frame(_TICK, MSGPACK, recorder.encode(tick), now)
             if shape.layout is None:
-                bound = _bind_nested(len(tick), recorder.encoder, writer)
+                bound = _bind_nested(tick, recorder.encoder, writer)
         except Exception:
             recorder.failed_frame()
 

@@ -3,9 +3,9 @@
 A claim is one call into C, ``next(zip(seqs, ..., seqs, numbers))``, that draws all slot numbers of
 a record and its record number at once. CPython runs no other Python code inside such a call, so
 claims never overlap, the slots of a record are consecutive, record numbers rise with slot numbers,
-and there is nothing to deadlock on. Between claim and write a thread may lose
-the processor; the reader sees a hole and comes back to it. A writer that fails in between fills its
-slots with a void record, so that the reader is not kept waiting.
+and there is nothing to deadlock on. Between claim and write a thread may lose the processor; the
+reader sees a hole and comes back to it. A writer that fails in between fills its slots with a void
+record, so that the reader is not kept waiting.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -43,6 +44,9 @@ MAX_HOLES = 256
 MAX_HOLE_SLOTS = 4096
 """More than all threads of an engine can have claimed: such a hole is damage."""
 MAX_LAPS = 8
+
+_decode_map = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 _SEQS = struct.Struct("<" + "Q248x" * PROBE_SLOTS)
 _SLOT = np.dtype(
@@ -88,7 +92,6 @@ class RingReader:
         self._slots = slots
         self._mask = slots - 1
         self._is_frame_ring = is_frame_ring
-        self._decode = msgspec.msgpack.Decoder(dict[str, object]).decode
         self._next_seq = position.next_seq
         self._next_number = position.next_number
         self._newest_mono_ns = position.newest_mono_ns
@@ -423,14 +426,26 @@ class RingReader:
                 np.array([number], dtype=np.uint64),
             )
             return block
-        try:
-            body = self._decode(payload)
-        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+        body = _body_of(payload)
+        if body is None:
             out.torn += 1
             out.skipped_bytes += slots * SLOT
             return block
         out.add_record(known, mono_ns, number, body, frame_ring=self._is_frame_ring)
         return block
+
+
+def _body_of(payload: bytes) -> dict[str, Any] | None:
+    """Return the map in a msgpack payload, with text for keys; None if there is none."""
+    try:
+        return _decode_map(payload)
+    except _UNREADABLE:
+        pass
+    try:
+        other = msgspec.msgpack.decode(payload)
+        return {str(key): value for key, value in other.items()}
+    except (*_UNREADABLE, AttributeError):
+        return None
 
 
 def _give_up(hole: Hole, out: Gathering) -> None:

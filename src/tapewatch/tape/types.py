@@ -74,7 +74,8 @@ class TapeRecord:
     number: int
     """Record number in its own ring."""
     body: dict[str, Any]
-    """Decoded msgpack: maps, lists, text, bytes, numbers, bool, None, and ``datetime``."""
+    """Decoded msgpack: maps, lists, text, bytes, numbers, bool, None, and ``datetime`` where the
+    engine gave one with a zone. Keys are text at this level; inside they are what it gave."""
     frame_ring: bool = False
     """True when it lay in the frame ring, False when in the event ring."""
 
