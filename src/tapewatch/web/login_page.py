@@ -12,7 +12,7 @@ _STYLE = """
 body { display: grid; place-items: center; min-height: 100vh; margin: 0; }
 form { display: grid; gap: .75rem; width: min(22rem, 90vw); }
 h1 { font-size: 1.25rem; margin: 0; }
-input, button { font: inherit; padding: .6rem .75rem; border-radius: .4rem; }
+input, button { font: inherit; padding: .6rem .75rem; border: 1px solid gray; border-radius: .5rem; }
 """
 
 _PAGE = f"""<!doctype html>

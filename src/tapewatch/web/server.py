@@ -16,7 +16,7 @@ import uvicorn
 
 from tapewatch.web.app import WebApp
 from tapewatch.web.connections import ConnectionGate, GuardedConnection
-from tapewatch.web.settings import ListenError, WebSettings, check_settings
+from tapewatch.web.settings import ListenError, check_settings
 
 MAX_HEAD_BYTES = 64 << 10
 _BACKLOG = 512

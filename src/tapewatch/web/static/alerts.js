@@ -91,6 +91,7 @@ export class ActiveAlerts {
       cell("State", state, taken),
       actions,
     );
+    element.children[3].classList.add("since");
     element.children[4].classList.add("number");
     let current = first;
     let shownSeverity = severityName(first);

@@ -32,6 +32,7 @@ const connection = new Connection("/api/tapewatch/stream", {
 });
 
 function show() {
+  document.body.classList.remove("waiting");
   setText(byId("version"), picture.version);
   setText(byId("started"), `Watching since ${clock(moment(picture.started_at))}`);
   showOverall();
@@ -90,10 +91,6 @@ function tick() {
   }
   const age = silence < 1.5 ? "live" : `${span(silence)} old`;
   setText(byId("age"), lostSince === null ? age : `data ${span(silence)} old`);
-  if (lostSince !== null) {
-    engines.tick(silence);
-    return;
-  }
   engines.tick(silence);
   alerts.tick(picture.now + silence);
 }
@@ -114,7 +111,8 @@ function receiverRow() {
       setText(name, receiver.name);
       setText(kind, [receiver.kind, receiver.last_error].filter(Boolean).join(" · "));
       setText(status, words(receiver.status));
-      setState(status, good ? "good" : idle ? "quiet" : "bad");
+      const tone = receiver.status === "degraded" ? "warning" : "bad";
+      setState(status, good ? "good" : idle ? "quiet" : tone);
       const parts = [`${number(receiver.accepted, 0)} told`];
       if (receiver.queued) parts.push(`${number(receiver.queued, 0)} waiting`);
       if (receiver.failed) parts.push(`${number(receiver.failed, 0)} failed`);

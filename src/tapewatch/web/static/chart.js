@@ -87,7 +87,7 @@ export class PnlChart {
         })),
       ],
       axes: [
-        { ...axis, values: (_plot, splits) => splits.map(shortClock), space: 80 },
+        { ...axis, values: (_plot, splits) => splits.map(shortClock), space: 80, size: 30 },
         { ...axis, values: (_plot, splits) => splits.map(shortMoney), size: 64 },
       ],
       hooks: {

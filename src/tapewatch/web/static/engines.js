@@ -1,7 +1,7 @@
 // One card per engine: is it alive, and how is it trading?
 
 import { byId, el, KeyedList, setState, setText, setTitle } from "./dom.js";
-import { money, number, rate, signedMoney, span, words } from "./format.js";
+import { number, rate, signedMoney, span, words } from "./format.js";
 
 const GOOD = new Set(["running"]);
 const QUIET = new Set(["stopped"]);
@@ -34,6 +34,7 @@ function card(first) {
   const state = el("span", "engine-state");
   const reason = el("p", "engine-reason");
   const pnl = el("span", "pnl");
+  const pnlLabel = el("span", "pnl-label");
   const facts = el("dl");
   const fact = (label) => {
     const value = el("dd");
@@ -50,7 +51,7 @@ function card(first) {
     "article",
     "card",
     el("div", "card-head", name, state),
-    el("div", "pnl-line", pnl, el("span", "pnl-label", "daily P&L")),
+    el("div", "pnl-line", pnlLabel, pnl),
     facts,
     reason,
   );
@@ -66,9 +67,10 @@ function card(first) {
       setText(reason, String(engine.reason ?? ""));
       reason.hidden = !engine.reason;
       const sign = engine.daily_pnl > 0 ? "up" : engine.daily_pnl < 0 ? "down" : "flat";
-      setText(pnl, signedMoney(engine.daily_pnl, engine.currency));
+      setText(pnl, signedMoney(engine.daily_pnl));
+      setText(pnlLabel, engine.currency ? `Daily P&L, ${engine.currency}` : "Daily P&L");
       setState(pnl, sign);
-      setText(equity, money(engine.equity, engine.currency));
+      setText(equity, number(engine.equity, engine.equity >= 10_000 ? 0 : 2));
       setText(positions, number(engine.positions, 0));
       setText(tickRate, rate(engine.tick_rate));
       setText(ticks, number(engine.ticks, 0));

@@ -15,17 +15,17 @@ export function number(value, digits = 2) {
   return (value < 0 ? MINUS : "") + text;
 }
 
-export function money(value, currency = "") {
+export function money(value) {
   if (!known(value)) return NOTHING;
   const text = Math.abs(value).toLocaleString("en-US", {
     minimumFractionDigits: 2,
     maximumFractionDigits: 2,
   });
-  return (value < 0 ? MINUS : "") + text + (currency ? ` ${currency}` : "");
+  return (value < 0 ? MINUS : "") + text;
 }
 
-export function signedMoney(value, currency = "") {
-  const text = money(value, currency);
+export function signedMoney(value) {
+  const text = money(value);
   return known(value) && value > 0 ? `+${text}` : text;
 }
 
@@ -35,7 +35,7 @@ export function rate(value) {
   return `${number(value, value < 10 ? 1 : 0)}/s`;
 }
 
-/** A length of time in its two largest units. */
+/** A length of time, as exact as a glance needs. */
 export function span(seconds) {
   if (!known(seconds)) return NOTHING;
   const s = Math.max(0, seconds);
@@ -43,7 +43,8 @@ export function span(seconds) {
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.floor(s)} s`;
   const minutes = Math.floor(s / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(s % 60)} s`;
+  if (minutes < 10) return `${minutes} min ${Math.floor(s % 60)} s`;
+  if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return `${hours} h ${minutes % 60} min`;
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
