@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from tapewatch.storage.failure import storage_error
 
 LOCK_NAME = "daemon.lock"
 _LONGEST_PID = 20
+_WAITS = (0.005, 0.02, 0.05)
 
 
 class DirectoryLock:
@@ -40,7 +42,7 @@ class DirectoryLock:
         except OSError as error:
             raise storage_error("opening", self.path, error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_soon(descriptor)
         except BlockingIOError:
             holder = self._holder(descriptor)
             os.close(descriptor)
@@ -87,6 +89,23 @@ class DirectoryLock:
         except (OSError, UnicodeDecodeError):
             return ""
         return f" (pid {text})" if text.isdigit() else ""
+
+
+def _lock_soon(descriptor: int) -> None:
+    """Lock the file; somebody who only asks who holds it has it for a moment, and is waited for.
+
+    Raises:
+        BlockingIOError: It is held for longer than that.
+    """
+    for wait in (*_WAITS, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait is None:
+                raise
+            time.sleep(wait)
+        else:
+            return
 
 
 def holder_pid(data_dir: Path) -> int | None:
