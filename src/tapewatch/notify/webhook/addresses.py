@@ -46,6 +46,14 @@ def refusal(address: str) -> str | None:
     return None
 
 
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _inner(address: IPAddress) -> IPAddress:
     """Return the IPv4 address that an IPv6 one carries inside, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
@@ -84,6 +92,8 @@ class Resolver:
         self._host = host
         self._port = port
         self._allow_link_local = allow_link_local
+        allowed = allow_link_local or refusal(host) is None
+        self._fixed = (host,) if _is_literal(host) and allowed else None
         self._known: _Known | None = None
         self._asking: asyncio.Future[tuple[str, ...]] | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="tapewatch-resolve")
@@ -94,6 +104,8 @@ class Resolver:
         Raises:
             ResolveError: There is none, or one of them is refused.
         """
+        if self._fixed is not None:
+            return self._fixed
         now_s = time.monotonic()
         known = self._known
         if known is not None and now_s - known.at_s < FRESH_S:
