@@ -136,12 +136,7 @@ class RingReader:
         """
         self._return_to_holes(out)
         more = self._read_forward(out, final=final, limit=limit, newest_seq=newest_seq)
-        if final and not more:
-            for hole in self._holes:
-                _give_up(hole, out)
-            self._holes.clear()
-        else:
-            self._age_holes(out)
+        self._settle_holes(out, final=final and not more)
         return more
 
     def _read_forward(self, out: Gathering, *, final: bool, limit: int, newest_seq: int) -> bool:
@@ -162,16 +157,16 @@ class RingReader:
                 out.skipped_bytes += tail * SLOT
                 return gathered >= limit
             before = out.count
-            blocks, lapped_by, begun = self._scan(cursor, cursor + count, out)
+            blocks, (lapped, newer), begun = self._scan(cursor, cursor + count, out)
             gathered += out.count - before
             unfinished += begun
             for block in blocks:
-                self._advance(block, out, final=final)
-            if lapped_by:
+                self._advance(block, out, lapped=lapped)
+            if lapped >= self._next_seq:
                 laps += 1
                 if laps > MAX_LAPS:
                     return True
-                self._skip_to_oldest(lapped_by, out, final=final)
+                self._skip_to_oldest(newer, out, final=final)
                 cursor = self._next_seq
                 continue
             cursor = max(cursor + count, self._next_seq)
@@ -180,24 +175,24 @@ class RingReader:
             if not final and unseen >= PROBE_SLOTS and cursor > newest_seq:
                 return False
 
-    def _advance(self, block: _Block, out: Gathering, *, final: bool) -> None:
+    def _advance(self, block: _Block, out: Gathering, *, lapped: int) -> None:
         """Go on past whole records and account for what lies between the last ones and these."""
         missing = max(0, block.first_number - self._next_number)
-        if self._resuming or block.start == self._next_seq:
+        if self._resuming or self._next_seq <= lapped or block.start == self._next_seq:
             out.lost += missing
             self._resuming = False
+        elif not missing:
+            out.skipped_bytes += (block.start - self._next_seq) * SLOT
         else:
-            hole = Hole(
-                self._next_seq,
-                block.start,
-                self._next_number,
-                max(self._next_number, block.first_number),
-                block.mono_ns,
+            self._holes.append(
+                Hole(
+                    self._next_seq,
+                    block.start,
+                    self._next_number,
+                    block.first_number,
+                    block.mono_ns,
+                )
             )
-            if final or not missing or hole.stop - hole.start > MAX_HOLE_SLOTS:
-                _give_up(hole, out)
-            else:
-                self._holes.append(hole)
         self._next_seq = block.stop
         self._next_number = block.end_number
         self._newest_mono_ns = max(self._newest_mono_ns, block.mono_ns)
@@ -205,9 +200,6 @@ class RingReader:
     def _return_to_holes(self, out: Gathering) -> None:
         holes, self._holes = self._holes, []
         for hole in holes:
-            if hole.start + self._slots < self._next_seq:
-                out.lost += hole.end_number - hole.first_number
-                continue
             seq, number = hole.start, hole.first_number
             blocks: list[_Block] = []
             for start, stop in self._windows(hole.start, hole.stop):
@@ -225,10 +217,17 @@ class RingReader:
             yield start, end
             start = end
 
-    def _age_holes(self, out: Gathering) -> None:
+    def _settle_holes(self, out: Gathering, *, final: bool) -> None:
+        """Close the holes that have been overwritten, and those that nobody will fill."""
         kept = []
         for hole in self._holes:
-            if self._newest_mono_ns - hole.mono_ns > HOLE_PATIENCE_NS:
+            if hole.start + self._slots < self._next_seq:
+                out.lost += hole.end_number - hole.first_number
+            elif (
+                final
+                or hole.stop - hole.start > MAX_HOLE_SLOTS
+                or self._newest_mono_ns - hole.mono_ns > HOLE_PATIENCE_NS
+            ):
                 _give_up(hole, out)
             else:
                 kept.append(hole)
@@ -273,13 +272,15 @@ class RingReader:
     def _place(self, seq: int) -> int:
         return self._offset + (seq & self._mask) * SLOT
 
-    def _scan(self, start: int, stop: int, out: Gathering) -> tuple[list[_Block], int, list[int]]:
+    def _scan(
+        self, start: int, stop: int, out: Gathering
+    ) -> tuple[list[_Block], tuple[int, int], list[int]]:
         """Gather the whole records that begin in these slots, which do not wrap.
 
         Returns:
-            The blocks of slots that they fill; a later slot number found in place of an expected
-            one (0 = none), which says that the writer has lapped us; and the slots that show the
-            expected number without holding a whole record.
+            The blocks of slots that they fill; the last slot where the writer has lapped us and
+            the later number found there (0, 0 = nowhere); and the slots that show the expected
+            number without holding a whole record.
         """
         count = stop - start
         data = self._source.read(self._place(start), count * SLOT)
@@ -321,11 +322,11 @@ class RingReader:
         lapped = np.flatnonzero(
             (seqs > expected) & (((seqs - expected) & np.uint64(self._mask)) == 0)
         )
-        for late in lapped.tolist():
-            seq = int(seqs[late])
-            if self._check(view[late * SLOT :], seq) is not None:
-                return blocks, seq, begun
-        return blocks, 0, begun
+        for late in reversed(lapped.tolist()):
+            newer = int(seqs[late])
+            if self._check(view[late * SLOT :], newer) is not None:
+                return blocks, (start + late, newer), begun
+        return blocks, (0, 0), begun
 
     def _whole_frames(self, table: npt.NDArray[np.void], due: _Bools, data: bytes) -> _Bools:
         """Return which slots hold a whole frame of one slot with a known layout."""
