@@ -1,16 +1,18 @@
 """Current values as text: the Prometheus text format 0.0.4 and OpenMetrics 1.0.0.
 
 Built for speed: what stands before the value on each line never changes, so it is rendered once
-per series and kept. A scrape then costs one ``repr`` and one join per value.
+per series and kept. A scrape then costs one number and one join per value.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,8 @@ OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset
 
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+_json = msgspec.json.Encoder()
 
 Column = Sequence[float] | npt.NDArray[np.float64]
 
@@ -45,7 +49,7 @@ class MetricFamily:
     """One value for each label set."""
     timestamps_ms: Sequence[int | None] | None = None
     """Unix milliseconds for each value; None where the scraper's clock shall count."""
-    suffixes: Sequence[str] | None = None
+    suffixes: tuple[str, ...] | None = None
     """For histograms and summaries: ``_bucket``, ``_sum``, ``_count`` or nothing, per series."""
 
     @classmethod
@@ -70,10 +74,12 @@ class _Rendered:
 
     head_key: tuple[str, str, str, str]
     head: str
-    labels: Sequence[Labels]
-    suffixes: Sequence[str] | None
-    prefixes: list[str]
-    keep: list[int] | None
+    labels: tuple[Labels, ...] = ()
+    frozen: tuple[Labels, ...] | None = None
+    """The family's own tuple, where it came as one."""
+    suffixes: tuple[str, ...] | None = None
+    prefixes: list[str] = field(default_factory=list)
+    keep: list[int] | None = None
     """Indices to show when some label sets are doubled; None when all are."""
     by_identity: dict[tuple[int, str], tuple[Labels, str]] = field(default_factory=dict)
 
@@ -144,9 +150,11 @@ class Renderer:
         head_key = (base, shown, family.help, family.unit)
         kept = self._kept.get(family.name)
         if kept is None or kept.head_key != head_key:
-            kept = _Rendered(head_key, self._head(family, base, shown), (), None, [], None)
+            kept = _Rendered(head_key, self._head(family, base, shown))
             self._kept[family.name] = kept
-        elif kept.labels is family.labels and kept.suffixes is family.suffixes:
+        elif kept.suffixes is family.suffixes and (
+            kept.frozen is family.labels or _are_same(kept.labels, family.labels)
+        ):
             return kept
         self._refresh(kept, family, base, shown)
         return kept
@@ -168,8 +176,9 @@ class Renderer:
         kept.by_identity = new
         kept.keep = _first_of_each(prefixes)
         kept.prefixes = prefixes if kept.keep is None else [prefixes[i] for i in kept.keep]
-        # Only what cannot change under our feet may be recognised by identity alone.
-        kept.labels = family.labels if isinstance(family.labels, tuple) else ()
+        kept.labels = tuple(family.labels)
+        # Only what cannot change under our feet may be recognised by its own identity.
+        kept.frozen = family.labels if isinstance(family.labels, tuple) else None
         kept.suffixes = family.suffixes
 
     def _naming(self, family: MetricFamily, seen: dict[str, MetricFamily]) -> tuple[str, str]:
@@ -247,14 +256,16 @@ def _is_sound(family: MetricFamily) -> bool:
 
 def _numbers(values: Column) -> list[str]:
     column: Sequence[float] = values.tolist() if isinstance(values, np.ndarray) else values
+    if not column:
+        return []
     try:
-        numbers = list(map(float.__repr__, column))
-    except TypeError:  # an int or a bool among them
+        # One call writes the whole column, each float in its shortest exact form.
+        text = _json.encode(column)
+    except TypeError:  # a kind of number that JSON does not know
         return [number_text(float(v)) for v in column]
-    # One addition per value finds every NaN and infinity; an overflow only costs the slow way.
-    if not math.isfinite(sum(column)):
-        return [number_text(v) for v in column]
-    return numbers
+    if b"u" in text or b"l" in text:  # null for NaN and infinities, or a bool
+        return [number_text(float(v)) for v in column]
+    return text[1:-1].decode("ascii").split(",")
 
 
 def number_text(value: float) -> str:
@@ -272,6 +283,10 @@ def number_text(value: float) -> str:
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _are_same(kept: Sequence[Labels], given: Sequence[Labels]) -> bool:
+    return len(kept) == len(given) and all(map(operator.is_, kept, given))
 
 
 def _first_of_each(prefixes: list[str]) -> list[int] | None:

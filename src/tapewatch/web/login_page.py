@@ -12,7 +12,8 @@ _STYLE = """
 body { display: grid; place-items: center; min-height: 100vh; margin: 0; }
 form { display: grid; gap: .75rem; width: min(22rem, 90vw); }
 h1 { font-size: 1.25rem; margin: 0; }
-input, button { font: inherit; padding: .6rem .75rem; border: 1px solid gray; border-radius: .5rem; }
+input, button { font: inherit; padding: .6rem .75rem; border-radius: .5rem; }
+input, button { border: 1px solid gray; }
 """
 
 _PAGE = f"""<!doctype html>
