@@ -8,7 +8,7 @@ BENCH ?=
 SECONDS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help run test check lint types imports trace bench chaos soak docs package lock clean run-env dev-env servers
+.PHONY: help run test check lint types imports trace bench chaos soak reference docs package lock clean run-env dev-env servers
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ chaos: dev-env ## the tests that kill processes again and again, at full length
 
 soak: dev-env ## one hour of the demo with its faults repeated; fails on a missed alert
 	$(VENV)/bin/tapewatch demo --seconds $(or $(SECONDS),3600) --json
+
+reference: dev-env ## write the reference pages anew from the code
+	@$(PY) tools/reference.py
 
 docs: dev-env ## the tests that hold the documentation to the code
 	$(PYTEST) -q tests/project/test_docs.py
