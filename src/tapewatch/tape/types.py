@@ -203,7 +203,7 @@ class TapePosition:
                 frames=_ring_from_json(data["frames"]),
                 events=_ring_from_json(data["events"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a tape position: {error!r}") from error
 
 
