@@ -1,0 +1,1 @@
+"""Rule files, the alert state machine, and evaluation the moment data arrive."""

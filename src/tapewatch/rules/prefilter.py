@@ -1,0 +1,384 @@
+"""Prove cheaply that newly arrived samples cannot change any alert of a rule.
+
+Most arrivals change nothing: the value moves and stays on the same side of the threshold. The
+proof needs only the smallest and largest of the new samples of each selector, found once for all
+rules that share it. What cannot be proved is evaluated in full; so a wrong guess costs time and
+never an alert.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tapewatch.model.alert import AlertState
+from tapewatch.model.clock import MINUTE
+from tapewatch.model.labels import Labels
+from tapewatch.promql.ast import (
+    COMPARISONS,
+    AggregateExpr,
+    BinaryExpr,
+    Expr,
+    NumberLiteral,
+    UnaryExpr,
+    VectorSelector,
+    unwrap,
+)
+from tapewatch.rules.alerting import Episode, RuleAlerts
+from tapewatch.rules.queries import NewestSamples
+from tapewatch.rules.state import deadline_ns
+from tapewatch.series.querier import Matcher, Times
+
+LOOKBACK_NS = 5 * MINUTE
+MAX_SERIES = 256
+"""Beyond it one evaluation over all series at once is cheaper than a look at each."""
+
+_NOTHING = (math.inf, -math.inf)
+"""The bounds of no sample at all: the lowest is above the highest."""
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
+
+Bounds = tuple[float, float]
+
+
+class Feed:
+    """The newest samples of one selector, as bounds.
+
+    ``refresh`` is called once for each batch in which the selector's metric has new samples.
+    """
+
+    def __init__(self, name: str, matchers: tuple[Matcher, ...]) -> None:
+        self.name = name
+        """The metric that the selector picks from."""
+        self.matchers = matchers
+        self.window: dict[Labels, Bounds] = {}
+        """Series with samples in the last batch: smallest and largest of these."""
+        self.latest: dict[Labels, tuple[int, float]] = {}
+        """Every series' newest sample."""
+        self.bounds: Bounds = _NOTHING
+        """Over the last batch and every series' newest sample before it."""
+        self.unsure = True
+        """True when the last batch tells nothing, for example because it holds a NaN."""
+        self.loaded = False
+        """True once it knows what arrived before it was first asked."""
+
+    def refresh(self, newest: NewestSamples, times: Times) -> None:
+        """Take the samples of a batch whose instants are these."""
+        start, end = int(times[0]), int(times[-1])
+        if not self.loaded:
+            # What arrived before the first batch still holds for as long as a query looks back.
+            for piece in newest.select(self.matchers, start - LOOKBACK_NS, start - 1):
+                self.latest[piece.labels] = int(piece.times[-1]), float(piece.values[-1])
+            self.loaded = True
+        pieces = newest.select(self.matchers, start, end)
+        self.unsure = len(pieces) + len(self.latest) > MAX_SERIES
+        self.window = {}
+        if self.unsure:
+            self.forget()
+            return
+        low, high = _NOTHING
+        for piece in pieces:
+            values = piece.values
+            if len(values) == 1:
+                least = most = float(values[0])
+            else:
+                least, most = float(values.min()), float(values.max())
+            self.window[piece.labels] = least, most
+            if not least <= most:
+                self.unsure = True
+                continue
+            low, high = min(low, least), max(high, most)
+        for labels, (time_ns, value) in list(self.latest.items()):
+            if time_ns <= start - LOOKBACK_NS:
+                del self.latest[labels]
+            elif not math.isnan(value):
+                low, high = min(low, value), max(high, value)
+        for piece in pieces:
+            time_ns = int(piece.times[-1])
+            known = self.latest.get(piece.labels)
+            # A late batch ends before samples that are known already.
+            if known is None or time_ns >= known[0]:
+                self.latest[piece.labels] = time_ns, float(piece.values[-1])
+        self.bounds = low, high
+
+    def forget(self) -> None:
+        """Know nothing, because samples came that were not shown: load anew when next asked."""
+        self.latest = {}
+        self.loaded = False
+        self.unsure = True
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``values op constant``: a filter that keeps what satisfies it."""
+
+    values: _Bounded
+    op: str
+    constant: float
+
+    def may_be_true(self, bounds: Bounds) -> bool:
+        """Return False only if no value inside the bounds satisfies the comparison."""
+        low, high = bounds
+        if low > high:
+            return False
+        constant = self.constant
+        match self.op:
+            case ">":
+                return high > constant
+            case ">=":
+                return high >= constant
+            case "<":
+                return low < constant
+            case "<=":
+                return low <= constant
+            case "==":
+                return low <= constant <= high
+            case _:
+                return not low == constant == high
+
+    def must_be_true(self, bounds: Bounds) -> bool:
+        """Return True only if every value inside the bounds satisfies the comparison."""
+        low, high = bounds
+        constant = self.constant
+        match self.op:
+            case ">":
+                return low > constant
+            case ">=":
+                return low >= constant
+            case "<":
+                return high < constant
+            case "<=":
+                return high <= constant
+            case "==":
+                return low == constant == high
+            case _:
+                return not low <= constant <= high
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    feed: Feed
+
+    def bounds(self) -> Bounds:
+        return self.feed.bounds
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """A vector and a constant, joined by an operator that keeps or reverses the order."""
+
+    inner: _Bounded
+    op: str
+    constant: float
+    constant_first: bool
+
+    def bounds(self) -> Bounds:
+        low, high = self.inner.bounds()
+        if low > high:
+            return _NOTHING
+        one, other = self._apply(low), self._apply(high)
+        return min(one, other), max(one, other)
+
+    def _apply(self, value: float) -> float:
+        constant = self.constant
+        match self.op:
+            case "+":
+                return value + constant
+            case "-":
+                return constant - value if self.constant_first else value - constant
+            case "*":
+                return value * constant
+            case _:
+                return value / constant
+
+
+_Bounded = _Selected | _Scaled
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """``and``: true only where both sides may be."""
+
+    left: Condition
+    right: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class _Either:
+    """``or``."""
+
+    left: Condition
+    right: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class _Anything:
+    """Something whose truth cannot be bounded."""
+
+
+Condition = Comparison | _Selected | _Both | _Either | _Anything
+
+
+class Prefilter:
+    """The proof for one rule.
+
+    Args:
+        expr: The rule's expression.
+        feeds: Feeds by selector, shared by all rules; missing ones are added.
+    """
+
+    def __init__(self, expr: Expr, feeds: dict[tuple[Matcher, ...], Feed]) -> None:
+        self._used: dict[tuple[Matcher, ...], Feed] = {}
+        self._feeds = feeds
+        self._condition = self._read(expr)
+        self.is_useful = not _may_be_true_always(self._condition)
+        """False when the expression is one that can never be bounded."""
+        if self.is_useful:
+            for matchers, feed in self._used.items():
+                feeds.setdefault(matchers, feed)
+
+    @property
+    def feeds(self) -> Sequence[Feed]:
+        """What must be refreshed before ``proves_steady`` is asked."""
+        return tuple(self._used.values())
+
+    def proves_steady(self, alerts: RuleAlerts, times: Times) -> bool:
+        """Return True when no alert of the rule can change at these instants.
+
+        The values of firing and pending alerts are brought up to date on the way.
+        """
+        if any(feed.unsure for feed in self._used.values()):
+            return False
+        if not alerts.episodes:
+            return not _may_be_true(self._condition)
+        condition = self._condition
+        if not isinstance(condition, Comparison) or not isinstance(condition.values, _Selected):
+            return False
+        return _stays(condition, condition.values.feed, alerts, times)
+
+    def _read(self, expr: Expr) -> Condition:
+        expr = unwrap(expr)
+        if isinstance(expr, VectorSelector):
+            return self._bounded(expr) or _Anything()  # type: ignore[return-value]
+        if not isinstance(expr, BinaryExpr) or expr.return_bool:
+            return _Anything()
+        if expr.op in COMPARISONS:
+            left, right = _constant(expr.lhs), _constant(expr.rhs)
+            side = expr.lhs if right is not None else expr.rhs
+            constant = right if right is not None else left
+            values = self._bounded(side) if constant is not None else None
+            if values is None or constant is None:
+                return _Anything()
+            return Comparison(
+                values, expr.op if right is not None else _MIRRORED[expr.op], constant
+            )
+        if expr.op == "unless":
+            return self._read(expr.lhs)
+        if expr.op == "and":
+            return _Both(self._read(expr.lhs), self._read(expr.rhs))
+        if expr.op == "or":
+            return _Either(self._read(expr.lhs), self._read(expr.rhs))
+        return _Anything()
+
+    def _bounded(self, expr: Expr) -> _Bounded | None:
+        expr = unwrap(expr)
+        if isinstance(expr, VectorSelector):
+            elsewhere = expr.offset_ns or expr.at_ns is not None or expr.at_edge is not None
+            if elsewhere or not expr.exact_name:
+                return None
+            matchers = expr.matchers
+            feed = (
+                self._used.get(matchers)
+                or self._feeds.get(matchers)
+                or Feed(expr.exact_name, matchers)
+            )
+            self._used[matchers] = feed
+            return _Selected(feed)
+        if isinstance(expr, AggregateExpr) and expr.op in ("min", "max"):
+            return self._bounded(expr.expr)
+        if isinstance(expr, UnaryExpr):
+            inner = self._bounded(expr.expr)
+            if inner is None:
+                return None
+            return _Scaled(inner, "*", -1.0 if expr.op == "-" else 1.0, constant_first=False)
+        if isinstance(expr, BinaryExpr) and expr.op in ("+", "-", "*", "/"):
+            left, right = _constant(expr.lhs), _constant(expr.rhs)
+            constant = right if right is not None else left
+            inner = self._bounded(expr.lhs if right is not None else expr.rhs)
+            if inner is None or constant is None or not math.isfinite(constant):
+                return None
+            if expr.op == "/" and (right is None or constant == 0):
+                return None
+            return _Scaled(inner, expr.op, constant, constant_first=right is None)
+        return None
+
+
+def _constant(expr: Expr) -> float | None:
+    expr = unwrap(expr)
+    return expr.value if isinstance(expr, NumberLiteral) else None
+
+
+def _may_be_true(condition: Condition) -> bool:
+    match condition:
+        case Comparison():
+            return condition.may_be_true(condition.values.bounds())
+        case _Selected():
+            low, high = condition.bounds()
+            return low <= high
+        case _Both(left, right):
+            return _may_be_true(left) and _may_be_true(right)
+        case _Either(left, right):
+            return _may_be_true(left) or _may_be_true(right)
+    return True
+
+
+def _may_be_true_always(condition: Condition) -> bool:
+    match condition:
+        case _Both(left, right):
+            return _may_be_true_always(left) and _may_be_true_always(right)
+        case _Either(left, right):
+            return _may_be_true_always(left) or _may_be_true_always(right)
+    return isinstance(condition, _Anything | _Selected)
+
+
+def _stays(condition: Comparison, feed: Feed, alerts: RuleAlerts, times: Times) -> bool:
+    """Return True when every alert's series keeps satisfying, and every other keeps not to."""
+    end = int(times[-1])
+    by_row = {episode.row: episode for episode in alerts.episodes.values()}
+    for labels, bounds in feed.window.items():
+        if labels not in by_row and condition.may_be_true(bounds):
+            return False
+    for labels, (_, value) in feed.latest.items():
+        if (
+            labels not in by_row
+            and labels not in feed.window
+            and condition.may_be_true((value, value))
+        ):
+            return False
+    if not all(_holds(condition, feed, e, alerts, end) for e in by_row.values()):
+        return False
+    _refresh_values(by_row, feed)
+    return True
+
+
+def _holds(
+    condition: Comparison, feed: Feed, episode: Episode, alerts: RuleAlerts, end_ns: int
+) -> bool:
+    phase = episode.instance.phase
+    if phase not in (AlertState.FIRING, AlertState.PENDING):
+        return False
+    deadline = deadline_ns(episode.instance, alerts.timing)
+    if deadline is not None and end_ns >= deadline:
+        return False
+    newest = feed.latest.get(episode.row)
+    if newest is None or newest[0] <= end_ns - LOOKBACK_NS:
+        return False
+    bounds = feed.window.get(episode.row, (newest[1], newest[1]))
+    return condition.must_be_true(bounds)
+
+
+def _refresh_values(by_row: Mapping[Labels, Episode], feed: Feed) -> None:
+    for row, episode in by_row.items():
+        time_ns, value = feed.latest[row]
+        if time_ns >= episode.true_ns:
+            episode.value, episode.true_ns = value, time_ns
