@@ -47,11 +47,14 @@ class DaemonChild:
         self.base_url = f"http://{listen}"
         command = [sys.executable, "-m", "tapewatch", "run", "--config", str(config)]
         command += ["--data-dir", str(data_dir), "--listen", listen]
+        # The demo is the same on every machine: no setting of the user's environment gets in.
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("TAPEWATCH_")}
         with self.log_file.open("ab") as log:
             # Called before any thread of the demo starts: preexec_fn is safe here, and the
             # parent whose death counts is the main thread.
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
