@@ -349,6 +349,17 @@ def test_an_acknowledged_alert_is_quiet_until_it_ends() -> None:
     assert ended[0].alerts[0].acknowledged is not None, "who had it stays with the record"
 
 
+def test_the_rules_next_state_of_an_alert_is_in_the_same_hands() -> None:
+    desk = Desk()
+    loss = alert()
+    desk.see(0, fires(loss))
+    desk.book.acknowledge(loss.id, "mira", "", at(1))
+    taken = desk.book.with_acknowledgement(resolves(loss, at(2)).alert)
+    assert taken.acknowledged is not None and taken.acknowledged.by == "mira"
+    stranger = alert(symbol="B")
+    assert desk.book.with_acknowledgement(stranger) is stranger
+
+
 def test_a_raised_severity_is_told_although_the_lower_level_is_acknowledged() -> None:
     desk = Desk()
     low = alert(WARNING)

@@ -116,6 +116,7 @@ def test_a_notification_is_sent_once_and_reported_with_its_latency() -> None:
                 "accepted",
             )
             assert done.latency_ns is not None and 0 < done.latency_ns < SECOND
+            assert dispatcher.receivers() == [ops]
             seen = statistics_of(dispatcher)
             assert seen.up and seen.outcomes["accepted"] == 1 and seen.latency_count == 1
             assert len(seen.latency_counts) == len(LATENCY_BOUNDS_S) + 1

@@ -201,6 +201,13 @@ class AlertBook:
         name = self._family_of.get(alert_id)
         return self._families[name].active.get(alert_id) if name is not None else None
 
+    def with_acknowledgement(self, alert: Alert) -> Alert:
+        """Return a state of an alert as the rules give it, in the hands that the book knows of.
+
+        To be asked before ``on_transitions``: an alert that has ended is in nobody's hands.
+        """
+        return acknowledging.carry_over(self.alert(alert.id), alert)
+
     def explain(self, alert_id: str) -> tuple[Decision, ...]:
         """Return why receivers were told of an alert or were not, oldest decision first.
 

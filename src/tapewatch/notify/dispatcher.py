@@ -27,7 +27,7 @@ _CANCEL_S = 1.0
 
 
 class Dispatcher:
-    """One worker for each receiver. All methods belong to the thread of one event loop.
+    """One worker for each receiver. Its methods belong to the thread of one event loop.
 
     Start order: receivers, then ``start``, then ``offer``. Stop order: no more offers, then
     ``stop``, which drains, cancels what hangs and closes the receivers.
@@ -113,8 +113,15 @@ class Dispatcher:
             )
         )
 
+    def receivers(self) -> list[Receiver]:
+        """Return the receivers in the order of the configuration."""
+        return [worker.receiver for worker in self._workers.values()]
+
     def statistics(self) -> list[ReceiverStatistics]:
-        """Return what was counted for each receiver, in the order of the configuration."""
+        """Return what was counted for each receiver, in the order of the configuration.
+
+        May be called from any thread.
+        """
         return [worker.statistics() for worker in self._workers.values()]
 
     async def stop(self, drain_s: float = DRAIN_S) -> None:
