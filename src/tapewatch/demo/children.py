@@ -19,7 +19,6 @@ from typing import IO, Any
 from tapewatch.demo.engine import DEFAULT_TICKS_PER_SECOND, ENGINE_NAME
 
 STOP_SECONDS = 10.0
-LOG_TAIL_BYTES = 4000
 PR_SET_PDEATHSIG = 1
 
 
@@ -71,11 +70,6 @@ class DaemonChild:
         except (urllib.error.URLError, OSError):
             return False
 
-    def log_tail(self) -> str:
-        """Return the end of what the daemon wrote."""
-        data = self.log_file.read_bytes()[-LOG_TAIL_BYTES:]
-        return data.decode("utf-8", "replace")
-
     def stop(self) -> int:
         return stop(self.process)
 
@@ -93,8 +87,8 @@ class EngineChild:
         command = [sys.executable, "-m", "tapewatch.demo.engine", "--control"]
         command += ["--data-dir", str(data_dir), "--models", str(models), "--name", ENGINE_NAME]
         command += ["--ticks-per-second", str(DEFAULT_TICKS_PER_SECOND * speed)]
-        self.error_file = data_dir / "engine.log"
-        with self.error_file.open("ab") as log:
+        self.log_file = data_dir / "engine.log"
+        with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
                 stdin=subprocess.PIPE,

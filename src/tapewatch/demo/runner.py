@@ -35,6 +35,7 @@ DEFAULT_LISTEN = "127.0.0.1:8090"
 READY_SECONDS = 30.0
 FIRST_TICK_SECONDS = 20.0
 POLL_SECONDS = 0.05
+LOG_TAIL_BYTES = 4000
 
 
 class DemoError(TapewatchError):
@@ -80,6 +81,13 @@ def run_demo(
     else:
         print_summary(run.ledger, Console())
     return 1 if run.ledger.missing() and not interrupted else 0
+
+
+def failure(what: str, log_file: Path) -> DemoError:
+    """Show the end of a child's output, which goes away with the run, and return the error."""
+    data = log_file.read_bytes()[-LOG_TAIL_BYTES:]
+    print(data.decode("utf-8", "replace"), file=sys.stderr)
+    return DemoError(what, next_step="the end of its output stands above")
 
 
 def free_listen() -> str:
@@ -158,11 +166,9 @@ class DemoRun:
         while not daemon.is_ready():
             code = daemon.process.poll()
             if code is not None:
-                raise DemoError(f"the daemon ended with exit code {code}:\n{daemon.log_tail()}")
+                raise failure(f"the daemon ended with exit code {code}", daemon.log_file)
             if time.monotonic() > deadline or self.interrupted:
-                raise DemoError(
-                    f"the daemon was not ready in {READY_SECONDS:.0f} s:\n{daemon.log_tail()}"
-                )
+                raise failure(f"the daemon was not ready in {READY_SECONDS:.0f} s", daemon.log_file)
             time.sleep(POLL_SECONDS)
 
     def _start_engine(self) -> EngineChild:
@@ -197,7 +203,7 @@ class DemoRun:
             self._take(POLL_SECONDS)
             code = daemon.process.poll()
             if code is not None:
-                raise DemoError(f"the daemon ended with exit code {code}:\n{daemon.log_tail()}")
+                raise failure(f"the daemon ended with exit code {code}", daemon.log_file)
             self._check_engine()
 
     def _switches(self) -> Iterator[Switch]:
@@ -243,8 +249,7 @@ class DemoRun:
 
     def _check_engine(self) -> None:
         if self._engine is not None and self._engine.process.poll() is not None:
-            log = self._engine.error_file.read_text(encoding="utf-8", errors="replace")
-            raise DemoError(f"the engine ended by itself:\n{log[-2000:]}")
+            raise failure("the engine ended by itself", self._engine.log_file)
 
     # --- what comes back ---
 
