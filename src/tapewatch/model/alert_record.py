@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -64,11 +64,14 @@ def alert_record(alert: Alert, tz: tzinfo) -> dict[str, Any]:
     }
 
 
-def notification_records(notification: Notification, tz: tzinfo) -> list[dict[str, Any]]:
+def notification_records(
+    notification: Notification, tz: tzinfo, recipients: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Return a record for each alert of a notification, with what is known of the telling.
 
-    ``event`` is why it was told, ``key`` its idempotency key, ``notified_at`` when it was decided.
-    Records of one notification have keys of their own, so that each can be found again.
+    ``event`` is why it was told, ``key`` its idempotency key, ``notified_at`` when it was decided,
+    ``recipients`` whom the configuration names. Records of one notification have keys of their
+    own, so that each can be found again.
     """
     records = []
     for number, alert in enumerate(notification.alerts):
@@ -78,6 +81,7 @@ def notification_records(notification: Notification, tz: tzinfo) -> list[dict[st
                 "event": notification.reason.value,
                 "key": f"{notification.key}#{number}" if number else notification.key,
                 "receiver": notification.receiver,
+                "recipients": list(recipients),
                 "notified_at": format_time(notification.created_at_ns, tz),
                 "late": notification.late,
                 "flapping": notification.flapping,

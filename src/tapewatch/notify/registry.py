@@ -27,24 +27,30 @@ class ReceiverSettings:
     """``webhook``: where to."""
     tz: tzinfo = UTC
     """The zone of stamps and of the trading date."""
+    recipients: tuple[str, ...] = ()
+    """People to be told, as the configuration names them; shown with every notification."""
 
 
 def _log(settings: ReceiverSettings) -> Receiver:
-    return LogReceiver(settings.name, tz=settings.tz)
+    return LogReceiver(settings.name, tz=settings.tz, recipients=settings.recipients)
 
 
 def _jsonl(settings: ReceiverSettings) -> Receiver:
     if settings.directory is None:
         raise ValueError(f"receiver {settings.name!r} of kind jsonl needs a directory")
     return JsonlReceiver(
-        settings.directory, name=settings.name, tz=settings.tz, keep_days=settings.keep_days
+        settings.directory,
+        name=settings.name,
+        tz=settings.tz,
+        keep_days=settings.keep_days,
+        recipients=settings.recipients,
     )
 
 
 def _webhook(settings: ReceiverSettings) -> Receiver:
     if settings.webhook is None:
         raise ValueError(f"receiver {settings.name!r} of kind webhook needs a url")
-    return WebhookReceiver(settings.name, settings.webhook)
+    return WebhookReceiver(settings.name, settings.webhook, recipients=settings.recipients)
 
 
 KINDS: Mapping[str, Callable[[ReceiverSettings], Receiver]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -31,6 +32,7 @@ class JsonlReceiver:
         name: str = "jsonl",
         tz: tzinfo = UTC,
         keep_days: int = KEEP_DAYS,
+        recipients: Sequence[str] = (),
     ) -> None:
         """Prepare; nothing is opened or made before the first notification.
 
@@ -39,10 +41,12 @@ class JsonlReceiver:
             name: The receiver's name.
             tz: The zone of the trading date and of the stamps.
             keep_days: Files of dates further back than this are removed by ``prune``.
+            recipients: Named in each record.
         """
         self.name = name
         self._files = DailyFile(directory, tz)
         self._keep_days = keep_days
+        self._recipients = tuple(recipients)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tapewatch-{name}")
 
     async def send(self, notification: Notification) -> None:
@@ -60,7 +64,7 @@ class JsonlReceiver:
         Raises:
             DeliveryError: As ``send``.
         """
-        records = notification_records(notification, self._files.tz)
+        records = notification_records(notification, self._files.tz, self._recipients)
         lines = [(record["key"], record_line(record)) for record in records]
         try:
             self._files.append(lines, notification.created_at_ns)

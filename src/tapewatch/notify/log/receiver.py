@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Protocol
 
@@ -42,9 +43,15 @@ class LogReceiver:
     keeps_every = True
 
     def __init__(
-        self, name: str = "log", *, tz: tzinfo = UTC, logger: Logger | None = None
+        self,
+        name: str = "log",
+        *,
+        tz: tzinfo = UTC,
+        recipients: Sequence[str] = (),
+        logger: Logger | None = None,
     ) -> None:
         self.name = name
+        self._recipients = tuple(recipients)
         self._tz = tz
         self._logger: Logger = structlog.get_logger() if logger is None else logger
 
@@ -64,6 +71,7 @@ class LogReceiver:
                 acknowledged=alert.acknowledged is not None,
                 alert_timestamp=record["timestamp"],
                 context=to_json_line(record["context"]),
+                recipients=[escape_controls(each) for each in self._recipients],
                 **{
                     name: escape_controls(item) if isinstance(item, str) else item
                     for name, item in record.items()

@@ -21,12 +21,15 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 UNKNOWN_ANNOTATION = "tapewatch_state"
 
 
-def payload(notification: Notification, *, external_url: str = "") -> dict[str, Any]:
+def payload(
+    notification: Notification, *, external_url: str = "", recipients: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the payload as JSON values.
 
     Args:
         notification: What to tell.
         external_url: Where people find Tapewatch's page; empty when it is not known.
+        recipients: People to be told, as the configuration names them.
     """
     alerts = notification.alerts
     group = alerts[0].labels if alerts else Labels()
@@ -46,15 +49,19 @@ def payload(notification: Notification, *, external_url: str = "") -> dict[str, 
             "reason": notification.reason.value,
             "late": notification.late,
             "flapping": notification.flapping,
+            "recipients": list(recipients),
             "createdAt": rfc3339(notification.created_at_ns),
             "alerts": [_extra(alert) for alert in alerts],
         },
     }
 
 
-def body(notification: Notification, *, external_url: str = "") -> bytes:
+def body(
+    notification: Notification, *, external_url: str = "", recipients: Sequence[str] = ()
+) -> bytes:
     """Return the payload as UTF-8 JSON."""
-    return to_json_line(payload(notification, external_url=external_url)).encode("utf-8")
+    value = payload(notification, external_url=external_url, recipients=recipients)
+    return to_json_line(value).encode("utf-8")
 
 
 def rfc3339(time_ns: int) -> str:

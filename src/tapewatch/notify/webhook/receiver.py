@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import httpx2
 
@@ -36,6 +36,7 @@ class WebhookReceiver:
         name: str,
         settings: WebhookSettings,
         *,
+        recipients: Sequence[str] = (),
         transport: httpx2.AsyncBaseTransport | None = None,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
@@ -44,11 +45,13 @@ class WebhookReceiver:
         Args:
             name: The receiver's name.
             settings: Where to and how long.
+            recipients: Named in each payload.
             transport: Carries the requests; None for a real one.
             wall_s: Wall clock in Unix seconds, for signatures and dates in ``Retry-After``.
         """
         self.name = name
         self._settings = settings
+        self._recipients = tuple(recipients)
         self._wall_s = wall_s
         self._url = parse_url(settings.url)
         self._place = redacted(self._url)
@@ -75,7 +78,11 @@ class WebhookReceiver:
         Raises:
             DeliveryError: It has not; see ``answer`` for which answers are permanent.
         """
-        content = render(notification, external_url=self._settings.external_url)
+        content = render(
+            notification,
+            external_url=self._settings.external_url,
+            recipients=self._recipients,
+        )
         try:
             async with asyncio.timeout(self._settings.deadline_s):
                 await self._post(content, notification.key)
