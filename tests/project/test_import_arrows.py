@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "cli": EVERYONE,
     "daemon": EVERYONE,
     "monitor": EVERYONE,
+    "monitoring_service": EVERYONE,
     "demo": frozenset({"_version", "model", "record"}),
     # Public fakes and conformance suites know the protocols they stand in for.
     "testing": EVERYONE,
