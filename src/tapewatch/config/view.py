@@ -43,10 +43,9 @@ def shown_settings(config: LoadedConfig) -> list[ShownSetting]:
     """Return every effective setting in the order of the model."""
     rows = []
     for path, value in _leaves(config.settings, ()):
+        effective = config.data_dir if path == ("data_dir",) else value
         origin = str(config.origin(path))
-        if path == ("data_dir",):
-            value = config.data_dir
-        rows.append(ShownSetting(dotted(path), shown_value(path, value), origin))
+        rows.append(ShownSetting(dotted(path), shown_value(path, effective), origin))
     return rows
 
 

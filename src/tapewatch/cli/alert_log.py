@@ -1,0 +1,184 @@
+"""Read the dated alert files as one stream, and follow it through rotation and midnight."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+_NAME = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
+_BLOCK = 256 * 1024
+_MAX_LINE = 4 << 20
+"""A longer line is no alert; it is dropped instead of held in memory."""
+_MAX_LOOK_BACK = 64 << 20
+"""How far back from a file's end the last lines are looked for."""
+_FOLLOWED = 2
+"""Newest files that are read on: around midnight a line may still go to yesterday's."""
+
+
+def dated_files(directory: Path, first: date | None = None) -> list[Path]:
+    """Return the alert files from a date on, the oldest first; none if there is no directory."""
+    try:
+        names = sorted(p.name for p in directory.iterdir() if _NAME.fullmatch(p.name))
+    except FileNotFoundError:
+        return []
+    start = first.isoformat() if first is not None else ""
+    return [directory / name for name in names if name[:10] >= start]
+
+
+def last_lines(
+    directory: Path, count: int, accept: Callable[[bytes], bool]
+) -> tuple[list[bytes], dict[Path, int]]:
+    """Return the newest complete lines that are accepted, oldest first.
+
+    Returns:
+        The lines, and for each file looked at where its complete lines end: reading on from
+        there neither repeats nor leaves out a line.
+    """
+    found: list[bytes] = []
+    ends: dict[Path, int] = {}
+    for path in reversed(dated_files(directory)):
+        lines, ends[path] = _backwards(path)
+        for line in lines:
+            if len(found) >= count:
+                break
+            if accept(line):
+                found.append(line)
+        if len(found) >= count and len(ends) >= _FOLLOWED:
+            break
+    return found[::-1], ends
+
+
+def _backwards(path: Path) -> tuple[Iterator[bytes], int]:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+    end = _end_of_lines(path, size)
+    return _lines_backwards(path, end), end
+
+
+def _end_of_lines(path: Path, size: int) -> int:
+    """Return the offset behind the last line end; what follows is being written or torn."""
+    with path.open("rb") as file:
+        position = size
+        while position > 0 and size - position < _MAX_LINE:
+            start = max(0, position - _BLOCK)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            position = start
+    return 0 if position == 0 else size
+
+
+def _lines_backwards(path: Path, end: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        position, rest = end, b""
+        while position > 0 and end - position < _MAX_LOOK_BACK:
+            start = max(0, position - _BLOCK)
+            file.seek(start)
+            parts = (file.read(position - start) + rest).split(b"\n")
+            position, rest = start, parts[0]
+            yield from (part for part in reversed(parts[1:]) if part)
+        if position == 0 and rest:
+            yield rest
+
+
+@dataclass(slots=True)
+class _Followed:
+    path: Path
+    descriptor: int
+    identity: tuple[int, int]
+    offset: int
+    partial: bytes = b""
+
+
+@dataclass(slots=True)
+class AlertFollower:
+    """Gives every line that is appended from now on, once and whole.
+
+    A file that is renamed away is read to its end before the new one of its name is begun; one
+    that is cut is read again from its start. Call ``close`` at the end.
+    """
+
+    directory: Path
+    starts: dict[Path, int] = field(default_factory=dict)
+    """Offsets to begin at; files that are not named are read from their start."""
+    first: date | None = None
+    """Files of earlier dates are left alone."""
+    dropped: int = 0
+    """Pieces that were no whole line: torn by a crash, or far too long."""
+    _open: dict[Path, _Followed] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+
+    def poll(self) -> Iterator[bytes]:
+        """Yield the complete lines that have come since the last call, without line ends."""
+        files = dated_files(self.directory, self.first)
+        for path in files:
+            if path.name in self._done:
+                continue
+            yield from self._read(path)
+        for path in list(self._open):
+            if path not in files:
+                yield from self._drain(self._open[path])
+                self._forget(path)
+        for path in files[:-_FOLLOWED]:
+            if path.name not in self._done:
+                self._done.add(path.name)
+                self._forget(path)
+
+    def close(self) -> None:
+        """Close every file."""
+        for path in list(self._open):
+            self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        followed = self._open.pop(path, None)
+        if followed is not None:
+            os.close(followed.descriptor)
+            self.dropped += bool(followed.partial)
+
+    def _read(self, path: Path) -> Iterator[bytes]:
+        followed = self._open.get(path)
+        if followed is not None:
+            yield from self._drain(followed)
+            if self._identity(path) == followed.identity:
+                return
+            # Renamed away by a rotation: what was appended before the rename has been read.
+            self._forget(path)
+            self.starts.pop(path, None)
+        followed = self._start(path)
+        if followed is not None:
+            self._open[path] = followed
+            yield from self._drain(followed)
+
+    def _start(self, path: Path) -> _Followed | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return None
+        info = os.fstat(descriptor)
+        offset = self.starts.pop(path, 0)
+        return _Followed(path, descriptor, (info.st_dev, info.st_ino), offset)
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int] | None:
+        try:
+            info = path.stat()
+        except OSError:
+            return None
+        return info.st_dev, info.st_ino
+
+    def _drain(self, followed: _Followed) -> Iterator[bytes]:
+        if os.fstat(followed.descriptor).st_size < followed.offset:
+            followed.offset, followed.partial = 0, b""
+        while block := os.pread(followed.descriptor, _BLOCK, followed.offset):
+            followed.offset += len(block)
+            lines = (followed.partial + block).split(b"\n")
+            followed.partial = lines.pop()
+            if len(followed.partial) > _MAX_LINE:
+                followed.partial = b""
+                self.dropped += 1
+            yield from (line for line in lines if line)
