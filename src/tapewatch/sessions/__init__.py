@@ -1,0 +1,1 @@
+"""When markets are open, and what date it is for a trader."""
