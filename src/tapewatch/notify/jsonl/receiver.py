@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, tzinfo
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from tapewatch.model.alert_record import notification_records, record_line
 from tapewatch.model.errors import DeliveryError
 from tapewatch.model.notification import Notification
 from tapewatch.notify.jsonl.daily_file import DailyFile
+from tapewatch.notify.side_thread import SideThread
 
 KEEP_DAYS = 90
 
@@ -47,7 +46,7 @@ class JsonlReceiver:
         self._files = DailyFile(directory, tz)
         self._keep_days = keep_days
         self._recipients = tuple(recipients)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tapewatch-{name}")
+        self._thread = SideThread(f"tapewatch-{name}")
 
     async def send(self, notification: Notification) -> None:
         """Append a record for each alert, and return when they are on the disk.
@@ -56,7 +55,7 @@ class JsonlReceiver:
             DeliveryError: They could not be written; never permanent, since space and rights
                 can come back.
         """
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.write, notification)
+        await self._thread.submit(lambda: self.write(notification))
 
     def write(self, notification: Notification) -> None:
         """Append as ``send`` does, waiting in the caller's thread.
@@ -85,4 +84,4 @@ class JsonlReceiver:
 
     async def close(self) -> None:
         """Stop the thread; a write that hangs is left behind."""
-        self._thread.shutdown(wait=False)
+        self._thread.close()

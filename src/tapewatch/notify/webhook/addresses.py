@@ -12,8 +12,9 @@ import asyncio
 import ipaddress
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+from tapewatch.notify.side_thread import SideThread
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -82,7 +83,7 @@ class _Known:
 
 
 class Resolver:
-    """Turns one receiver's host into addresses, in threads of its own.
+    """Turns one receiver's host into addresses, in a thread of its own.
 
     ``getaddrinfo`` can block for many seconds; in asyncio's own pool it would starve everybody
     else. When the name server does not answer, the last good addresses are used.
@@ -96,7 +97,7 @@ class Resolver:
         self._fixed = (host,) if _is_literal(host) and allowed else None
         self._known: _Known | None = None
         self._asking: asyncio.Future[tuple[str, ...]] | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="tapewatch-resolve")
+        self._thread = SideThread("tapewatch-resolve")
 
     async def addresses(self, timeout_s: float) -> tuple[str, ...]:
         """Return the addresses to try, in order.
@@ -132,13 +133,12 @@ class Resolver:
 
     def close(self) -> None:
         """Let go of the thread; a look-up that hangs is left behind."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     async def _ask(self) -> tuple[str, ...]:
         # One look-up at a time: asking again while one hangs would only queue behind it.
         if self._asking is None or self._asking.done():
-            loop = asyncio.get_running_loop()
-            self._asking = loop.run_in_executor(self._threads, self._look_up)
+            self._asking = self._thread.submit(self._look_up)
             self._asking.add_done_callback(_observe)
         return await asyncio.shield(self._asking)
 
