@@ -168,7 +168,7 @@ def _wide_mean(values: Floats, present: Bools) -> Floats:
         new, new_carry = kahan.add_arrays(row, total, carry)
         total, carry = np.where(here, new, total), np.where(here, new_carry, carry)
     counts = present.sum(axis=0)
-    out = total / counts + carry / counts
+    out: Floats = total / counts + carry / counts
     for step in np.flatnonzero(~np.isfinite(total) & (counts > 0)):
         out[step] = kahan.mean(values[present[:, step], step].tolist())
     return out
@@ -341,7 +341,7 @@ def _limit_ratio(
     return filtered(vector, vector.present & chosen)
 
 
-_REDUCTIONS: dict[str, Callable[["Evaluation", Vector, Groups], Floats]] = {
+_REDUCTIONS: dict[str, Callable[[Evaluation, Vector, Groups], Floats]] = {
     "sum": _sum,
     "avg": _avg,
     "count": _count,

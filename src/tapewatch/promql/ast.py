@@ -224,17 +224,16 @@ class BinaryExpr(Expr):
     matching: VectorMatching | None = None
     return_bool: bool = False
 
+    result: ValueType = field(init=False, compare=False, default=ValueType.SCALAR)
+
+    def __post_init__(self) -> None:
+        # Kept, not derived: asking a chain of thousands of links for it would ask every link.
+        if ValueType.VECTOR in (self.lhs.type, self.rhs.type):
+            object.__setattr__(self, "result", ValueType.VECTOR)
+
     @property
     def type(self) -> ValueType:
-        # Either side being a vector makes a vector; known without descending the left side.
-        if self.matching is not None or self.rhs.type is ValueType.VECTOR:
-            return ValueType.VECTOR
-        node: Expr = self
-        while isinstance(node, BinaryExpr):
-            if node.matching is not None or node.rhs.type is ValueType.VECTOR:
-                return ValueType.VECTOR
-            node = node.lhs
-        return node.type
+        return self.result
 
     def _link(self) -> tuple[object, ...]:
         return (self.op, self.rhs, self.matching, self.return_bool)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tapewatch.model.labels import METRIC_NAME, Labels
 from tapewatch.promql.ast import COMPARISONS, BinaryExpr, Cardinality, VectorMatching
-from tapewatch.promql.values import Bools, Floats, Value, Vector
+from tapewatch.promql.values import Bools, Floats, Value, Vector, alive_rows, pick
 
 if TYPE_CHECKING:
     from tapewatch.promql.evaluation import Evaluation
@@ -72,10 +72,10 @@ def _vector_scalar(
 
 def filtered(vector: Vector, present: Bools) -> Vector:
     """Return the vector reduced to what is present; rows that never are go."""
-    alive = present.any(axis=1)
+    alive = alive_rows(present)
     labels, values = vector.labels, vector.values
     if not alive.all():
-        labels = [one for one, has in zip(labels, alive.tolist(), strict=True) if has]
+        labels = pick(labels, alive)
         values, present = values[alive], present[alive]
     return Vector(labels, values, present, vector.one_name, vector.drops_name, vector.ordered)
 
@@ -152,7 +152,7 @@ def _match(
     else:
         present = present & compare(a, b)
         values = many_values
-    alive = np.flatnonzero(present.any(axis=1)).tolist()
+    alive = np.flatnonzero(alive_rows(present)).tolist()
     if len(alive) < len(many_rows):
         values, present = values[alive], present[alive]
         many_rows = [many_rows[i] for i in alive]
@@ -208,7 +208,7 @@ def _require_unique_matches(
     group_of: list[int],
     present: Bools,
 ) -> None:
-    """Raise if a group gives more than one result at a step (one-to-one) or equal ones (grouped)."""
+    """Raise if a group gives two results at a step (one-to-one) or two equal ones (grouped)."""
     grouped = matching.card is not Cardinality.ONE_TO_ONE
     keys = list(zip(group_of, labels, strict=True)) if grouped else group_of
     if len(set(keys)) == len(keys):

@@ -10,12 +10,18 @@ import numpy as np
 
 from tapewatch.model.clock import MINUTE
 from tapewatch.model.errors import QueryError, QueryLimitError
-from tapewatch.model.labels import EMPTY
+from tapewatch.model.labels import EMPTY, Labels
 from tapewatch.promql.ast import Expr, SubqueryExpr, ValueType, selectors, walk
 from tapewatch.promql.evaluation import Evaluation, invariant_nodes
 from tapewatch.promql.parser import parse
-from tapewatch.promql.result import QueryLimits, QueryResult, StepMatrix, VectorSample
-from tapewatch.promql.values import LabelSpace, Value, Vector, Windows
+from tapewatch.promql.result import (
+    DEFAULT_LIMITS,
+    QueryLimits,
+    QueryResult,
+    StepMatrix,
+    VectorSample,
+)
+from tapewatch.promql.values import LabelSpace, Value, Vector, Windows, alive_rows, pick
 from tapewatch.series.querier import Querier, SeriesSlice, Times
 
 _cached_parse = lru_cache(maxsize=512)(parse)
@@ -47,7 +53,7 @@ class QueryEngine:
         querier: Querier,
         *,
         lookback_ns: int = 5 * MINUTE,
-        limits: QueryLimits = QueryLimits(),
+        limits: QueryLimits = DEFAULT_LIMITS,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._querier = querier
@@ -140,8 +146,9 @@ class QueryEngine:
 
     def _one_by_one(self, node: Expr, times: Times) -> StepMatrix:
         """Evaluate each instant alone and put the columns together."""
-        rows: dict[object, int] = {}
-        labels, cells = [], []
+        rows: dict[Labels, int] = {}
+        labels: list[Labels] = []
+        cells: list[tuple[int, int, float]] = []
         warnings: dict[str, None] = {}
         infos: dict[str, None] = {}
         for column in range(len(times)):
@@ -220,7 +227,7 @@ def _instant_result(evaluation: Evaluation, value: Value, at_ns: int) -> QueryRe
 
 def _rows(evaluation: Evaluation, value: Value, times: Times) -> list[SeriesSlice]:
     matrix = _matrix(evaluation, value, times)
-    full = matrix.present.all(axis=1).tolist()
+    full = np.logical_and.reduce(matrix.present, axis=1).tolist()
     return [
         SeriesSlice(own, times, matrix.values[row])
         if full[row]
@@ -237,8 +244,8 @@ def _matrix(evaluation: Evaluation, value: Value, times: Times) -> StepMatrix:
         return StepMatrix(times, (EMPTY,), row, present, warnings, infos)
     labels = evaluation.labels.labels_of(value)
     values, present = value.values, value.present
-    alive = present.any(axis=1)
+    alive = alive_rows(present)
     if not alive.all():
-        labels = [one for one, has in zip(labels, alive.tolist(), strict=True) if has]
+        labels = pick(labels, alive)
         values, present = values[alive], present[alive]
     return StepMatrix(times, tuple(labels), values, present, warnings, infos)

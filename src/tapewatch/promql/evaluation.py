@@ -1,4 +1,4 @@
-"""One evaluation of one expression at an array of instants: limits, notes, and the way down the tree."""
+"""One evaluation of one expression at many instants: limits, notes and the way down the tree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tapewatch.promql.ast import (
 )
 from tapewatch.promql.functions import FUNCTIONS, Invocation
 from tapewatch.promql.result import QueryLimits, QueryTimeoutError
-from tapewatch.promql.values import Floats, LabelSpace, Value, Vector, Windows
+from tapewatch.promql.values import Floats, LabelSpace, Value, Vector, Windows, alive_rows
 from tapewatch.series.querier import Querier, Times
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
@@ -112,7 +112,7 @@ class Evaluation:
             return vector
         first: dict[Labels, int] = {}
         target = np.empty(vector.rows, dtype=np.intp)
-        alive = vector.present.any(axis=1)
+        alive = alive_rows(vector.present)
         for row, labels in enumerate(vector.labels):
             target[row] = first.setdefault(labels, len(first))
         if strict and self.strict:
@@ -121,9 +121,9 @@ class Evaluation:
                 self.fail(node, SAME_LABELSET)
         values = np.zeros((len(first), vector.values.shape[1]))
         present = np.zeros(values.shape, dtype=np.bool_)
-        for row in np.flatnonzero(alive):
+        for row in np.flatnonzero(alive).tolist():
             here = vector.present[row]
-            into = target[row]
+            into = target.item(row)
             if (present[into] & here).any():
                 self.fail(node, SAME_LABELSET)
             values[into][here] = vector.values[row][here]

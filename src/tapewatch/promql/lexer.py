@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NoReturn
 
 from tapewatch.model.errors import QueryError
 
@@ -24,20 +25,23 @@ class Kind(Enum):
 
 
 AGGREGATORS = frozenset(
-    "sum avg count min max group stddev stdvar topk bottomk count_values quantile "
-    "limitk limit_ratio".split()
+    {
+        *("sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"),
+        *("topk", "bottomk", "count_values", "quantile", "limitk", "limit_ratio"),
+    }
 )
 WORD_OPERATORS = frozenset({"and", "or", "unless", "atan2"})
 KEYWORDS = (
     AGGREGATORS
     | WORD_OPERATORS
-    | frozenset("offset by without on ignoring group_left group_right bool start end".split())
+    | {"by", "without", "on", "ignoring", "group_left", "group_right"}
+    | {"offset", "bool", "start", "end"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token. ``text`` is as written, except for strings (unquoted) and keywords (lower case)."""
+    """One token. ``text`` is as written, but strings are unquoted and keywords in lower case."""
 
     kind: Kind
     text: str
@@ -144,8 +148,7 @@ class _Lexer:
         if char in _PUNCTUATION:
             return self._punctuation(char, start)
         where = " inside braces" if inside_braces else ""
-        self._fail(f"unexpected character{where}: {char!r}", start)
-        raise AssertionError  # _fail always raises
+        return self._fail(f"unexpected character{where}: {char!r}", start)
 
     def _emit(self, kind: Kind, text: str, start: int, end: int, raw: str = "") -> int:
         self.tokens.append(Token(kind, text, start, end, raw))
@@ -158,7 +161,6 @@ class _Lexer:
         match = (_LABEL_WORD if inside == "{" else _WORD).match(self.text, start)
         if match is None:
             self._fail("unexpected character inside braces: ':'", start)
-            raise AssertionError
         word = match.group()
         if inside != "{":
             lower = word.lower()
@@ -175,8 +177,7 @@ class _Lexer:
                 return self._emit(kind, match.group(), start, match.end())
         bad = _NUMBER_LIKE.match(self.text, start)
         found = bad.group() if bad else self.text[start]
-        self._fail(f"bad number or duration syntax: {shorten(found)!r}", start)
-        raise AssertionError
+        return self._fail(f"bad number or duration syntax: {shorten(found)!r}", start)
 
     def _punctuation(self, char: str, start: int) -> int:
         if char in "({[":
@@ -244,7 +245,7 @@ class _Lexer:
         parts += bytes([code]) if is_byte else chr(code).encode()
         return begin + count
 
-    def _fail(self, message: str, position: int) -> None:
+    def _fail(self, message: str, position: int) -> NoReturn:
         raise LexicalError(message, position=position)
 
 

@@ -66,6 +66,7 @@ _PARAMETER_TYPE = {
 }
 _NO_METRIC_WORDS = frozenset({"bool", "on", "ignoring", "group_left", "group_right", "atan2"})
 _MAX_NS = (1 << 63) - 1
+_PLAIN_MATCHING = VectorMatching()
 
 
 def parse(text: str) -> Expr:
@@ -91,7 +92,7 @@ def parse(text: str) -> Expr:
 @dataclass(frozen=True, slots=True)
 class _Modifiers:
     return_bool: bool = False
-    matching: VectorMatching = VectorMatching()
+    matching: VectorMatching = _PLAIN_MATCHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,10 @@ class _Parser:
         self.token = self.tokens[0]
 
     def run(self) -> Expr:
-        if self.token.kind is Kind.END:
+        if len(self.tokens) == 1:
             self.fail("no expression found in input", 0)
         expr, _ = self.expression()
-        if self.token.kind is not Kind.END:
+        if self.index < len(self.tokens) - 1:
             self.unexpected()
         for selector in self.matches_everything.values():
             self.fail(
@@ -243,7 +244,8 @@ class _Parser:
             return _Modifiers(return_bool)
         on = self.advance().text == "on"
         labels = self.grouping_labels()
-        card, include = Cardinality.ONE_TO_ONE, ()
+        card = Cardinality.ONE_TO_ONE
+        include: tuple[str, ...] = ()
         if self.is_word("group_left", "group_right"):
             word = self.advance().text
             card = Cardinality.MANY_TO_ONE if word == "group_left" else Cardinality.ONE_TO_MANY
@@ -336,7 +338,7 @@ class _Parser:
             if token.text in AGGREGATORS and follows:
                 return self.aggregate(token)
             return self.selector(token), 1
-        self.unexpected()
+        return self.unexpected()
 
     def parentheses(self) -> tuple[Expr, int]:
         opening = self.advance()
@@ -541,9 +543,10 @@ class _Parser:
         if self.token.kind is not Kind.OPERATOR:
             self.unexpected("label matching", "label matching operator")
         operator = self.advance()
-        if self.token.kind is not Kind.STRING:
+        value = self.token
+        if value.kind is not Kind.STRING:
             self.unexpected("label matching", "string")
-        value = self.advance()
+        self.advance()
         if not is_label_name(label.text):
             self.fail(f"invalid label name {shorten(label.raw)}", label.start)
         matcher = Matcher(label.text, MatchType(operator.text), value.text)
@@ -600,7 +603,7 @@ class _Parser:
             if not abs(seconds) * SECOND < _MAX_NS:
                 self.fail("duration out of range", token.start)
             return sign * round(seconds * 1000) * MILLISECOND
-        self.unexpected(context, expected)
+        return self.unexpected(context, expected)
 
     def sign(self) -> int:
         sign = 1

@@ -43,7 +43,7 @@ def quantile(level: float, values: Floats) -> float:
         return -math.inf
     if level > 1:
         return math.inf
-    numbers = [value for value in values.tolist() if value == value]
+    numbers: list[float] = [value for value in values.tolist() if not math.isnan(value)]
     ordered = [math.nan] * (len(values) - len(numbers)) + sorted(numbers)
     rank = level * (len(ordered) - 1)
     lower = max(0, math.floor(rank))

@@ -32,6 +32,9 @@ class QueryLimits:
     """Points per series of `QueryEngine.range`."""
 
 
+DEFAULT_LIMITS = QueryLimits()
+
+
 class VectorSample(NamedTuple):
     """One series' value at one instant. Immutable; a named tuple because results have many."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from tapewatch.model.clock import MINUTE
 from tapewatch.model.labels import Labels
 from tapewatch.promql.ast import Edge, MatrixSelector, SubqueryExpr, VectorSelector
-from tapewatch.promql.values import Bools, Ints, Vector, Windows
+from tapewatch.promql.values import Bools, Ints, Vector, Windows, alive_rows, pick
 from tapewatch.series.querier import STALE_BITS, SeriesSlice, Times, Values, is_stale
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Block:
 
 
 def flatten(slices: list[SeriesSlice], *, keep_stale: bool) -> Block | None:
-    """Join slices into a block; None when there is no sample. Series without samples are left out."""
+    """Join slices into a block, without series that have no samples; None when none has any."""
     slices = [s for s in slices if len(s.times)]
     if not slices:
         return None
@@ -91,7 +92,7 @@ def _without(block: Block, removed: Bools) -> Block | None:
     full = np.diff(offsets) > 0
     if not full.any():
         return None
-    labels = [one for one, has in zip(block.labels, full.tolist(), strict=True) if has]
+    labels = pick(block.labels, full)
     offsets = np.append(offsets[:-1][full], offsets[-1])
     return Block(labels, block.times[kept], block.values[kept], offsets, None)
 
@@ -100,7 +101,7 @@ def _moved(times: Times, delta_ns: int) -> Times:
     """Return the instants moved by a duration, held within what 64 bits can move further."""
     if delta_ns == 0:
         return times
-    if abs(delta_ns) < _FAR_NS >> 4 and -_FAR_NS < times[0] and times[-1] < _FAR_NS:
+    if abs(delta_ns) < _FAR_NS >> 4 and times[0] > -_FAR_NS and times[-1] < _FAR_NS:
         return times + delta_ns
     delta = max(-_FAR_NS, min(_FAR_NS, delta_ns))
     return np.clip(np.clip(times, -_FAR_NS, _FAR_NS) + delta, -_FAR_NS, _FAR_NS)
@@ -151,7 +152,7 @@ def _newest(slices: list[SeriesSlice], one_name: bool) -> tuple[Vector, Ints]:
         if not len(column):
             continue
         value = column.item(-1)
-        if value != value and column[-1:].view(np.uint64)[0] == STALE_BITS:
+        if isnan(value) and column[-1:].view(np.uint64)[0] == STALE_BITS:
             continue
         labels.append(series.labels)
         values.append(value)
@@ -182,10 +183,10 @@ def _at_steps(
     stamps = block.times[safe]
     values = block.values[safe]
     present = (newest >= starts) & (stamps > instants - evaluation.lookback_ns) & ~is_stale(values)
-    alive = present.any(axis=1)
+    alive = alive_rows(present)
     labels = block.labels
     if not alive.all():
-        labels = [one for one, has in zip(labels, alive.tolist(), strict=True) if has]
+        labels = pick(labels, alive)
         values, present, stamps = values[alive], present[alive], stamps[alive]
     return Vector(labels, values, present, one_name), stamps
 

@@ -1,4 +1,4 @@
-"""What expressions evaluate to, for all instants at once: numpy rows per series, columns per step."""
+"""What expressions evaluate to at all instants at once: a row per series, a column per step."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ from tapewatch.series.querier import Times, Values
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+
+
+def alive_rows(present: Bools) -> Bools:
+    """Return which rows have anything at any step, shape (m,)."""
+    result: Bools = np.logical_or.reduce(present, axis=1)
+    return result
+
+
+def pick(labels: list[Labels], rows: Bools) -> list[Labels]:
+    """Return the labels of the rows that are marked."""
+    return [one for one, chosen in zip(labels, rows.tolist(), strict=True) if chosen]
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ class MemoryQuerier:
         old = self._series.get(labels)
         pairs = {} if old is None else dict(zip(old.times.tolist(), old.values, strict=True))
         given = list(samples)
-        if any(b[0] < a[0] for a, b in zip(given, given[1:], strict=False)):
+        if any(b[0] < a[0] for a, b in itertools.pairwise(given)):
             raise ValueError(f"sample times of {labels} must rise")
         pairs.update(given)
         ordered = sorted(pairs)

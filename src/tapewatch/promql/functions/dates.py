@@ -72,13 +72,15 @@ def _since(dates: Dates, unit: str, start: str) -> Ints:
     """Return how many whole units lie between the start of the larger unit and the date."""
     fine = dates.astype(f"datetime64[{unit}]")
     coarse = dates.astype(f"datetime64[{start}]").astype(f"datetime64[{unit}]")
-    return (fine - coarse).astype(np.int64)
+    result: Ints = (fine - coarse).astype(np.int64)
+    return result
 
 
 def _days_in_month(dates: Dates) -> Ints:
     month = dates.astype("datetime64[M]")
     length = (month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")
-    return length.astype(np.int64)
+    result: Ints = length.astype(np.int64)
+    return result
 
 
 def _day_of_week(dates: Dates) -> Ints:

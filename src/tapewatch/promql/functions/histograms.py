@@ -66,8 +66,8 @@ def _per_histogram(
             buckets = [(bound, count) for bound, count, is_there in column if is_there]
             values[i, step] = compute(step, buckets, labels)
             present[i, step] = True
-    labels = [one.without(METRIC_NAME) for one in histograms]
-    return call.evaluation.unite(call.node, Vector(labels, values, present, True))
+    final = [one.without(METRIC_NAME) for one in histograms]
+    return call.evaluation.unite(call.node, Vector(final, values, present, True))
 
 
 def _quantile(call: Invocation) -> Vector:

@@ -56,8 +56,8 @@ def absent_labels(arg: Expr) -> Labels:
     return Labels(known)
 
 
-def _where_nothing(call: Invocation, anything: Bools) -> Vector:
-    nothing = ~anything[None, :]
+def _where_nothing(call: Invocation, present: Bools) -> Vector:
+    nothing = ~np.logical_or.reduce(present, axis=0)[None, :]
     if not nothing.any():
         return Vector([], np.zeros((0, call.steps)), np.zeros((0, call.steps), np.bool_), True)
     labels = absent_labels(call.node.args[0])
@@ -65,11 +65,11 @@ def _where_nothing(call: Invocation, anything: Bools) -> Vector:
 
 
 def _absent(call: Invocation) -> Vector:
-    return _where_nothing(call, cast(Vector, call.args[0]).present.any(axis=0))
+    return _where_nothing(call, cast(Vector, call.args[0]).present)
 
 
 def _absent_over_time(call: Invocation) -> Vector:
-    return _where_nothing(call, (cast(Windows, call.args[0]).counts() > 0).any(axis=0))
+    return _where_nothing(call, cast(Windows, call.args[0]).counts() > 0)
 
 
 def _sort(*, descending: bool) -> Implementation:

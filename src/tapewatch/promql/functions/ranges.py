@@ -18,7 +18,7 @@ from tapewatch.promql.functions.registry import (
     Invocation,
 )
 from tapewatch.promql.quantile import quantile, warn_of_quantile
-from tapewatch.promql.values import Bools, Floats, Ints, Vector, Windows
+from tapewatch.promql.values import Bools, Floats, Ints, Vector, Windows, alive_rows, pick
 
 _EXACT = float(1 << 53)
 _FEW = 24
@@ -63,10 +63,10 @@ def per_window(
     values = np.zeros(mask.shape)
     if mask.any():
         values[mask] = compute(Chosen(call, windows, mask, windows.lo[mask], windows.hi[mask]))
-    alive = mask.any(axis=1)
+    alive = alive_rows(mask)
     labels = windows.labels
     if not alive.all():
-        labels = [one for one, has in zip(labels, alive.tolist(), strict=True) if has]
+        labels = pick(labels, alive)
         values, mask = values[alive], mask[alive]
     result = Vector(labels, values, mask, windows.one_name)
     if keep_name:
@@ -154,7 +154,8 @@ def _sum(chosen: Chosen) -> Floats:
     if exact is not None:
         return exact
     total, carry = fold(chosen, _sum_body, 2, chosen.lo)
-    return np.where(np.isinf(total), total, total + carry)
+    result: Floats = np.where(np.isinf(total), total, total + carry)
+    return result
 
 
 def _avg(chosen: Chosen) -> Floats:
@@ -165,7 +166,7 @@ def _avg(chosen: Chosen) -> Floats:
     if exact is not None:
         return exact / counts
     total, carry = fold(chosen, _sum_body, 2, chosen.lo)
-    out = total / counts + carry / counts
+    out: Floats = total / counts + carry / counts
     for k in np.flatnonzero(~np.isfinite(total)).tolist():
         out[k] = kahan.mean(chosen.windows.values[chosen.lo[k] : chosen.hi[k]].tolist())
     return out
