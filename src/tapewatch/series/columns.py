@@ -11,6 +11,9 @@ import numpy as np
 from tapewatch.series.block import MAX_ROWS, Block, fold, is_absent, next_capacity
 from tapewatch.series.querier import STALE, Times, Values, is_stale
 
+Range = tuple[Block, int, int]
+"""A block, the first of its rows that is meant, and the row behind the last one."""
+
 _NEVER = -(1 << 63)
 
 
@@ -115,9 +118,9 @@ class ColumnGroup:
             times += 1
         return self.append(times, row)
 
-    def ranges(self, start_ns: int, end_ns: int) -> list[tuple[Block, int, int]]:
+    def ranges(self, start_ns: int, end_ns: int) -> list[Range]:
         """Return the blocks with rows in [start, end], oldest first, and which rows those are."""
-        found = []
+        found: list[Range] = []
         for block in reversed(self.blocks):
             if block.last_ns < start_ns:
                 break
@@ -127,6 +130,37 @@ class ColumnGroup:
                     found.append((block, low, high))
         found.reverse()
         return found
+
+    def newest_ranges(
+        self, start_ns: int, first_ns: int, end_ns: int, column: int | None = None
+    ) -> list[Range]:
+        """Return the rows in (first, end] and the newest row in [start, first].
+
+        With a column given, that row is the newest in which the column has a sample.
+        """
+        found = self.ranges(first_ns + 1, end_ns) if first_ns < end_ns else []
+        for block in reversed(self.blocks):
+            if block.last_ns < start_ns:
+                break
+            low, high = block.range(start_ns, first_ns)
+            if low == high:
+                continue
+            row = high - 1
+            if column is not None and block.holes:
+                rows = np.flatnonzero(~is_absent(block.values[column, low:high]))
+                if not len(rows):
+                    continue
+                row = low + int(rows[-1])
+            if found and found[0][0] is block and found[0][1] == row + 1:
+                found[0] = (block, row, found[0][2])
+            else:
+                found.insert(0, (block, row, row + 1))
+            break
+        return found
+
+    def may_have_holes(self, ranges: Sequence[Range]) -> bool:
+        """Return whether a cell in these rows may be absent."""
+        return not self.keeps_nan and any(block.holes for block, _, _ in ranges)
 
     def latest(self) -> Latest:
         """Return time and value of the newest sample of each column; found once per change."""

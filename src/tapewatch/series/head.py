@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tapewatch.model.labels import Labels
 from tapewatch.series.block import Block, is_absent
-from tapewatch.series.columns import Appended, ColumnGroup, Latest, ends_here
+from tapewatch.series.columns import Appended, ColumnGroup, Latest, Range, ends_here
 from tapewatch.series.index import SeriesIndex
 from tapewatch.series.pieces import Piece, join
 from tapewatch.series.querier import Matcher, SeriesSlice, Times, Values
@@ -145,6 +145,7 @@ class Head:
         self._of_source: dict[str, int] = {}
         self._dirty: list[ColumnGroup] = []
         self._samples = 0
+        self._dropped_until: int | None = None
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -216,22 +217,40 @@ class Head:
         """
         picked: list[tuple[Labels, list[Piece]]] = []
         with self._lock:
-            ranges: dict[ColumnGroup, list[tuple[Block, int, int]]] = {}
+            ranges: dict[ColumnGroup, list[Range]] = {}
             for number in self._index.match(matchers):
-                pieces = []
+                pieces: list[Piece] = []
                 for group, column in self._series[number].groups:
                     found = ranges.get(group)
                     if found is None:
                         found = ranges[group] = group.ranges(start_ns, end_ns)
-                    for block, low, high in found:
-                        pieces.append(
-                            Piece(
-                                block.times[low:high],
-                                block.values[column, low:high],
-                                block.holes and not group.keeps_nan,
-                                (id(block), low, high),
-                            )
-                        )
+                    pieces += _pieces(group, column, found)
+                if pieces:
+                    picked.append((self._index.labels(number), pieces))
+        return join(picked)
+
+    def select_newest(
+        self, matchers: Sequence[Matcher], start_ns: int, first_ns: int, end_ns: int
+    ) -> list[SeriesSlice]:
+        """Return what instant selectors see that look back to ``start`` from [first, end].
+
+        These are the samples in (first, end], and of the samples in [start, first] the newest
+        alone: a look back over a window of millions of samples costs no more than over a few.
+        """
+        picked: list[tuple[Labels, list[Piece]]] = []
+        with self._lock:
+            ranges: dict[ColumnGroup, list[Range]] = {}
+            for number in self._index.match(matchers):
+                pieces: list[Piece] = []
+                for group, column in self._series[number].groups:
+                    found = ranges.get(group)
+                    if found is None:
+                        found = ranges[group] = group.newest_ranges(start_ns, first_ns, end_ns)
+                    if group.may_have_holes(found):
+                        found = group.newest_ranges(start_ns, first_ns, end_ns, column)
+                    pieces += _pieces(group, column, found)
+                if len(pieces) > 1 and len(self._series[number].groups) > 1:
+                    pieces.sort(key=lambda piece: int(piece.times[-1]))
                 if pieces:
                     picked.append((self._index.labels(number), pieces))
         return join(picked)
@@ -309,6 +328,11 @@ class Head:
             firsts = [g.blocks[0].first_ns for g in self._groups.values() if g.blocks]
         return min(firsts, default=None)
 
+    @property
+    def dropped_until_ns(self) -> int | None:
+        """Time of the newest row that was dropped from memory; newer ones are all here."""
+        return self._dropped_until
+
     def series_of(self, source: str) -> int:
         """Return how many series a source has brought."""
         return self._of_source.get(source, 0)
@@ -380,7 +404,7 @@ class Head:
                     block = group.blocks[0]
                     if keep_unpersisted and block.persisted < block.rows:
                         break
-                    dropped += group.drop_oldest()[0]
+                    dropped += self._drop_oldest(group)[0]
                 if not group.blocks:
                     self._forget(group)
             self._samples -= dropped
@@ -500,6 +524,12 @@ class Head:
             self.counts.overwritten_samples += done.overwritten
         self._touch(group)
 
+    def _drop_oldest(self, group: ColumnGroup) -> tuple[int, int]:
+        last_ns = group.blocks[0].last_ns
+        if self._dropped_until is None or last_ns > self._dropped_until:
+            self._dropped_until = last_ns
+        return group.drop_oldest()
+
     def _make_room(self) -> None:
         """Drop the oldest blocks, persisted ones first, down to a share of the cap."""
         goal = int(self.max_samples * _ROOM)
@@ -517,6 +547,18 @@ class Head:
                 block = group.blocks[0]
                 if only_persisted and block.persisted < block.rows:
                     continue
-                samples, unpersisted = group.drop_oldest()
+                samples, unpersisted = self._drop_oldest(group)
                 self._samples -= samples
                 self.counts.given_up_samples += unpersisted
+
+
+def _pieces(group: ColumnGroup, column: int, ranges: Sequence[Range]) -> list[Piece]:
+    return [
+        Piece(
+            block.times[low:high],
+            block.values[column, low:high],
+            block.holes and not group.keeps_nan,
+            (id(block), low, high),
+        )
+        for block, low, high in ranges
+    ]

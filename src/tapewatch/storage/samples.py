@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tapewatch.model.errors import QueryLimitError, StorageError, StorageFailure
-from tapewatch.model.labels import Labels
+from tapewatch.model.labels import EMPTY, Labels
 from tapewatch.series.block import is_absent
 from tapewatch.series.chunk import (
     MAX_ROWS,
@@ -35,6 +35,7 @@ MAX_SELECTED_SAMPLES = 50_000_000
 MIN_FREE_BYTES = 8 << 20
 """Room on the disk that is left to the state store: below it the oldest samples are given up."""
 _PRUNED_AT_ONCE = 512
+_PRUNED_TRANSACTIONS = 100
 _VACUUMED_PAGES = 2048
 _GIVEN_UP_AT_ONCE = 64
 _NAMED_COLUMNS = 32
@@ -162,17 +163,23 @@ class SampleStore:
     def prune(self, before_ns: int) -> int:
         """Delete chunks whose samples are all older than this; return how many chunks went.
 
-        A chunk that reaches the edge stays whole. The work of one call is bounded: call again
-        until it returns 0. Freed pages go back to the disk bit by bit.
+        A chunk that reaches the edge stays whole. The work of one call is bounded, and done in
+        short transactions so that nobody waits for it; what is left goes with the next call.
+        Freed pages go back to the disk bit by bit.
 
         Raises:
             StorageError: The file cannot be written.
         """
-        with self._database.lock:
-            chunks, _ = self._delete("max_ns < ?", (before_ns,), _PRUNED_AT_ONCE)
-            if chunks:
-                self._database.vacuum(_VACUUMED_PAGES)
-        return chunks
+        deleted = 0
+        for _ in range(_PRUNED_TRANSACTIONS):
+            with self._database.lock:
+                chunks, _ = self._delete("max_ns < ?", (before_ns,), _PRUNED_AT_ONCE)
+                if chunks:
+                    self._database.vacuum(_VACUUMED_PAGES)
+            deleted += chunks
+            if chunks < _PRUNED_AT_ONCE:
+                break
+        return deleted
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -202,6 +209,40 @@ class SampleStore:
             pieces.sort(key=lambda pair: pair[0])
             picked.append((labels, [piece for _, piece in pieces]))
         return join(picked)
+
+    def newest(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        known: frozenset[Labels] = frozenset(),
+    ) -> list[SeriesSlice]:
+        """Return the newest sample in [start, end] of each matching series but the known ones.
+
+        Chunks are unpacked from the newest backwards until every series has its sample.
+
+        Raises:
+            StorageError: The file cannot be read.
+        """
+        with self._lock:
+            places = [p for p in self._catalogue.places(matchers) if p[0] not in known]
+        wanted: dict[int, set[int]] = {}
+        for _, columns in places:
+            for table, column in columns:
+                wanted.setdefault(table, set()).add(column)
+        if not wanted:
+            return []
+        newest: dict[tuple[int, int], tuple[Times, Values]] = {}
+        with self._database.reading("reading samples from") as connection:
+            for table, missing in wanted.items():
+                self._newest_of(connection, table, missing, start_ns, end_ns, newest)
+        slices = []
+        for labels, columns in places:
+            found = [newest[place] for place in columns if place in newest]
+            if found:
+                slices.append(SeriesSlice(labels, *max(found, key=lambda part: int(part[0][0]))))
+        return slices
 
     def label_names(self, matchers: Sequence[Matcher] = ()) -> list[str]:
         """Return the sorted label names of the matching series."""
@@ -325,6 +366,41 @@ class SampleStore:
         except ChunkError:
             # One damaged chunk must not hide all others; the count makes it visible.
             self.damaged_chunks += 1
+
+    def _newest_of(
+        self,
+        connection: sqlite3.Connection,
+        table: int,
+        columns: set[int],
+        start_ns: int,
+        end_ns: int,
+        newest: dict[tuple[int, int], tuple[Times, Values]],
+    ) -> None:
+        """Find the newest sample of some columns of one table."""
+        # Chunks of late samples overlap others: a chunk that begins after what was found is asked
+        # too, so the search ends only where no older chunk can reach further.
+        chunks = connection.execute(
+            "SELECT id, rows, max_ns FROM chunks "
+            "WHERE table_id = ? AND max_ns >= ? AND min_ns <= ? ORDER BY max_ns DESC, id DESC",
+            (table, start_ns, end_ns),
+        )
+        for number, rows, max_ns in chunks:
+            missing = {
+                column
+                for column in columns
+                if (known := newest.get((table, column))) is None or int(known[0][0]) < max_ns
+            }
+            if not missing:
+                break
+            found: dict[tuple[int, int], list[tuple[int, Piece]]] = {}
+            chunk = _Chunk(number, table, rows)
+            self._unpack(connection, chunk, missing, start_ns, end_ns, found)
+            for place, [(_, piece)] in found.items():
+                for series in join([(EMPTY, [piece])]):
+                    last = series.times[-1:], series.values[-1:]
+                    known = newest.get(place)
+                    if known is None or last[0][0] > known[0][0]:
+                        newest[place] = last
 
     def _delete(
         self, condition: str, arguments: Sequence[Any], limit: int
