@@ -34,6 +34,8 @@ class IngestBatch:
     changed: dict[str, list[Times]] = field(default_factory=dict)
     events: list[IngestedEvent] = field(default_factory=list)
     ticks: int = 0
+    records: int = 0
+    """Records of any kind, ticks included; above zero, offsets have moved."""
 
     def touch(self, name: str, times: Times) -> None:
         """Note new samples of a metric."""
@@ -53,4 +55,4 @@ class IngestBatch:
     @property
     def is_empty(self) -> bool:
         """True when nothing arrived."""
-        return not (self.changed or self.events or self.ticks)
+        return not (self.changed or self.records)

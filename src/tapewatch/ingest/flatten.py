@@ -86,7 +86,7 @@ def _leaves(tick: Mapping[str, object], out: Flattened) -> Iterator[tuple[str, o
             prefix = f"{path}." if path else ""
             # Reversed, so that fields come off the stack in the order the engine gave them.
             stack.extend(
-                (f"{prefix}{key}", child, depth + 1) for key, child in reversed(value.items())
+                (f"{prefix}{key}", child, depth + 1) for key, child in reversed([*value.items()])
             )
         elif fields >= MAX_FIELDS:
             out.refused += 1

@@ -1,0 +1,19 @@
+"""The composition root: builds every part of the daemon and runs them together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tapewatch.config.load import LoadedConfig
+
+
+def run_daemon(config: LoadedConfig) -> int:
+    """Run the daemon until it is told to stop; return the exit code.
+
+    Raises:
+        TapewatchError: It cannot start; the message says why and what to do.
+    """
+    from tapewatch.daemon.app import run
+
+    return run(config)
