@@ -33,6 +33,7 @@ class RunningServer:
     def __init__(self, service: FakeService, settings: WebSettings) -> None:
         self.service = service
         self.app: WebApp = create_app(service, settings)
+        self._clients: list[httpx2.Client] = []
         self._opened = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="web-server", daemon=True)
@@ -63,7 +64,9 @@ class RunningServer:
 
     def client(self, *, token: str | None = None) -> httpx2.Client:
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=10, trust_env=False)
+        client = httpx2.Client(base_url=self.url, headers=headers, timeout=10, trust_env=False)
+        self._clients.append(client)
+        return client
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -75,6 +78,8 @@ class RunningServer:
             return read_all(sock)
 
     def stop(self) -> None:
+        for client in self._clients:
+            client.close()
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.server.close)
         self._thread.join(10)

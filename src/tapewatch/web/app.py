@@ -125,7 +125,8 @@ class _Login:
         presented = parse_qs(body, max_num_fields=8).get("token", [""])[0]
         refusal = self.guard.check_token(presented.encode(), client_address(request.scope))
         if refusal is not None:
-            return login_page() if refusal.status_code == 401 else refusal
+            from_form = "text/html" in request.headers.get("accept", "")
+            return login_page() if from_form and refusal.status_code == 401 else refusal
         cookie = cookie_header(self._sessions.begin(), secure=self._is_https(request))
         return RedirectResponse("/", 303, {"set-cookie": cookie})
 

@@ -55,6 +55,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?")
 _READ_METHODS = ("GET", "HEAD")
+_REFUSALS_LOGGED_A_SECOND = 10
 
 log = structlog.get_logger("tapewatch.web").bind(component="web")
 
@@ -122,6 +123,8 @@ class Guard:
         self._public = HEALTH_PATHS | ({"/metrics"} if settings.metrics_public else set())
         self._hosts = {"localhost", *(h.lower().rstrip(".") for h in settings.allowed_hosts)}
         self._hosts.add(settings.host.lower().strip("[]"))
+        self._refusal_second = 0
+        self._refusals_logged = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -260,7 +263,10 @@ class Guard:
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         changes = scope["method"] not in _READ_METHODS and scope["path"] not in self._read_posts
-        if not (self._settings.access_log or changes or status in (401, 403, 421)):
+        refused = status in (401, 403, 421, 429)
+        if not (self._settings.access_log or changes or refused):
+            return
+        if refused and not self._may_log_refusal():
             return
         log.info(
             "request",
@@ -270,6 +276,14 @@ class Guard:
             seconds=round(seconds, 6),
             client=client_address(scope),
         )
+
+    def _may_log_refusal(self) -> bool:
+        """Tell whether a refusal may take a line: a flood of them must not fill the disk."""
+        second = int(self._monotonic())
+        if second != self._refusal_second:
+            self._refusal_second, self._refusals_logged = second, 0
+        self._refusals_logged += 1
+        return self._refusals_logged <= _REFUSALS_LOGGED_A_SECOND
 
 
 class _Answer:
