@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "config": frozenset(
         {"model", "record.paths", "rules", "promql", "sessions", "packs", "web.settings"}
     ),
+    "logs": frozenset({"model"}),
     "cli": EVERYONE,
     "daemon": EVERYONE,
     "monitor": EVERYONE,

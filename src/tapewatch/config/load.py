@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr, ValidationError
 
@@ -109,6 +110,20 @@ class LoadedConfig:
     def webhook_secret(self, receiver: WebhookReceiverSettings) -> str | None:
         """Return what signs a webhook's requests; None leaves them unsigned."""
         return receiver.secret.get_secret_value() if receiver.secret is not None else None
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text that must not be shown: secrets, and URLs that carry one."""
+        found = []
+        token = self.settings.web.auth_token
+        if token is not None:
+            found.append(token.get_secret_value())
+        for receiver in self.settings.receivers:
+            if isinstance(receiver, WebhookReceiverSettings):
+                url = self.webhook_url(receiver)
+                path = urlsplit(url)._replace(scheme="", netloc="").geturl()
+                found += [url, path] if path.strip("/") else []
+                found += [secret] if (secret := self.webhook_secret(receiver)) else []
+        return tuple(found)
 
     def problem(self, path: SettingPath, message: str) -> Problem:
         """Return a problem with the value at a path, placed where the value was given."""

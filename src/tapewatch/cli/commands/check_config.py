@@ -38,11 +38,13 @@ def check_config(
 
 def check_and_tell(path: Path | None, *, flags: Sequence[FlagValue], json_output: bool) -> int:
     """Check, print what was found, and return the exit code."""
+    from tapewatch.cli.commands.run_daemon import check_receivers
     from tapewatch.config.load import load_config
     from tapewatch.daemon.rule_set import load_rule_set
 
     try:
         loaded = load_config(path, flags=flags)
+        check_receivers(loaded)
         rules = load_rule_set(loaded)
     except ConfigError as error:
         if not json_output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ import typer
 from tapewatch.cli import options
 
 if TYPE_CHECKING:
-    from tapewatch.config.load import FlagValue
+    from tapewatch.config.load import FlagValue, LoadedConfig
+    from tapewatch.logs import LogSink
 
 
 def run(
@@ -49,14 +51,66 @@ def run(
         from tapewatch.cli.commands.check_config import check_and_tell
 
         return check_and_tell(config, flags=flags, json_output=False)
-    from tapewatch.cli.telling import tell
+    import structlog
+
     from tapewatch.config.load import load_config
-    from tapewatch.daemon import run_daemon
 
     loaded = load_config(config, flags=flags)
+    check_receivers(loaded)
+    sink = start_logs(loaded)
     for warning in loaded.warnings:
-        tell(f"warning: {warning}")
-    return run_daemon(loaded)
+        structlog.get_logger(component="monitoring").warning("config_warning", message=warning)
+    try:
+        from tapewatch.daemon import run_daemon
+
+        return run_daemon(loaded)
+    finally:
+        sink.close()
+
+
+def start_logs(loaded: LoadedConfig) -> LogSink:
+    """Set up logging as the settings say.
+
+    Raises:
+        TapewatchError: The log file cannot be written.
+    """
+    from tapewatch.logs import RotatingFile, configure_logs
+
+    settings = loaded.settings.log
+    file = None
+    if settings.file is not None:
+        file = RotatingFile(
+            loaded.below_data(settings.file.path),
+            max_bytes=settings.file.max_bytes,
+            max_age_s=settings.file.max_age.seconds,
+            backups=settings.file.backups,
+            wall_s=time.time,
+        )
+    return configure_logs(
+        level=settings.level, form=settings.format, file=file, secrets=loaded.secrets()
+    )
+
+
+def check_receivers(loaded: LoadedConfig) -> None:
+    """Refuse a webhook that its receiver would refuse, with its place in the file.
+
+    Raises:
+        ConfigError: With every such webhook.
+    """
+    from tapewatch.config.model import WebhookReceiverSettings
+    from tapewatch.model.errors import ConfigError
+    from tapewatch.notify.webhook import WebhookSettings
+
+    problems = []
+    for index, receiver in enumerate(loaded.settings.receivers):
+        if isinstance(receiver, WebhookReceiverSettings):
+            try:
+                WebhookSettings(loaded.webhook_url(receiver), loaded.webhook_secret(receiver))
+            except ValueError as error:
+                path = ("receivers", index, "url")
+                problems.append(loaded.problem(path, f"receivers[{index}].url: {error}"))
+    if problems:
+        raise ConfigError(problems)
 
 
 def flag_values(
