@@ -68,7 +68,6 @@ def flatten(slices: list[SeriesSlice], *, keep_stale: bool) -> Block | None:
     labels = [s.labels for s in slices]
     all_times = [s.times for s in slices]
     first = all_times[0]
-    shared = first if all(t is first for t in all_times) else None
     if len(slices) == 1:
         times, values = first, slices[0].values
         offsets = np.array([0, len(times)], dtype=np.int64)
@@ -77,11 +76,21 @@ def flatten(slices: list[SeriesSlice], *, keep_stale: bool) -> Block | None:
         values = np.concatenate([s.values for s in slices])
         offsets = np.zeros(len(slices) + 1, dtype=np.int64)
         np.cumsum([len(t) for t in all_times], out=offsets[1:])
+    shared = _shared_times(times, offsets)
     if not keep_stale:
         stale = is_stale(values)
         if stale.any():
             return _without(Block(labels, times, values, offsets, None), stale)
     return Block(labels, times, values, offsets, shared)
+
+
+def _shared_times(times: Times, offsets: Ints) -> Times | None:
+    """Return the times that all rows have in common, as series of one table or scrape do."""
+    length, rows = int(offsets[1]), len(offsets) - 1
+    if length * rows != len(times) or (np.diff(offsets) != length).any():
+        return None
+    first = times[:length]
+    return first if (times.reshape(rows, length) == first).all() else None
 
 
 def _without(block: Block, removed: Bools) -> Block | None:

@@ -131,6 +131,7 @@ class LabelSpace:
         elif len(cache) > self.limit:
             cache.clear()
         keys = []
+        same: dict[Labels, Labels] = {}
         for labels in vector.labels:
             key = cache.get(labels)
             if key is None:
@@ -140,6 +141,7 @@ class LabelSpace:
                     key = labels.only(*(n for n in kept if n != METRIC_NAME))
                 else:
                     key = labels.only(*kept)
-                cache[labels] = key
+                # One object per key: grouping then finds keys by identity, not by comparing.
+                cache[labels] = key = same.setdefault(key, key)
             keys.append(key)
         return keys
