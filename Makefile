@@ -37,6 +37,7 @@ lint: dev-env ## ruff: lint and formatting
 
 types: dev-env ## mypy, strict
 	$(PY) -m mypy
+	$(PY) -m mypy tools
 
 imports: dev-env ## the arrows between the rooms
 	$(PYTEST) -q -p no:randomly tests/project/test_import_arrows.py
