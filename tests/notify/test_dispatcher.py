@@ -70,7 +70,11 @@ class Recording:
         self.keeps_every = keeps_every
         self.keys: list[str] = []
         self.closed = False
+        self.prepared = False
         self._act = act
+
+    async def prepare(self) -> None:
+        self.prepared = True
 
     async def send(self, notification: Notification) -> None:
         self.keys.append(notification.key)
@@ -120,7 +124,26 @@ def test_a_notification_is_sent_once_and_reported_with_its_latency() -> None:
             seen = statistics_of(dispatcher)
             assert seen.up and seen.outcomes["accepted"] == 1 and seen.latency_count == 1
             assert len(seen.latency_counts) == len(LATENCY_BOUNDS_S) + 1
-        assert ops.keys == ["a"] and ops.closed
+        assert ops.keys == ["a"] and ops.prepared and ops.closed
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.requirement("F26")
+def test_a_receiver_whose_preparation_hangs_or_fails_sends_all_the_same() -> None:
+    class Unready(Recording):
+        async def prepare(self) -> None:
+            if self.name == "hangs":
+                await asyncio.sleep(3600)
+            raise OSError("no name server")
+
+    async def scenario() -> None:
+        results = Results()
+        async with start(results, Unready("hangs"), Unready("fails")) as dispatcher:
+            dispatcher.offer(message("a", "hangs"))
+            dispatcher.offer(message("b", "fails"))
+            done = await results.final(2)
+        assert {r.state for r in done.values()} == {DeliveryState.ACCEPTED}
 
     asyncio.run(scenario())
 

@@ -192,8 +192,12 @@ class AlertBook:
     # -- what can be asked --------------------------------------------------------------------
 
     def active(self) -> list[Alert]:
-        """Return the firing and unknown alerts with their acknowledgements, worst first."""
-        alerts = (a for family in self._families.values() for a in family.active.values())
+        """Return the firing and unknown alerts with their acknowledgements, worst first.
+
+        May be called from another thread than the book's: it works on copies.
+        """
+        families = list(self._families.values())
+        alerts = [alert for family in families for alert in list(family.active.values())]
         return sorted(alerts, key=lambda a: (-a.severity, a.active_at_ns, a.id))
 
     def alert(self, alert_id: str) -> Alert | None:

@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Self
 
+import structlog
+
 from tapewatch.model.clock import DAY, Clock
 from tapewatch.model.notification import DeliveryResult, DeliveryState, Notification
 from tapewatch.notify.backoff import Backoff
@@ -24,6 +26,8 @@ DEADLINE_S = 10.0
 MAX_AGE_NS = DAY
 DRAIN_S = 10.0
 _CANCEL_S = 1.0
+
+_log = structlog.get_logger(component="notify")
 
 
 class Dispatcher:
@@ -80,12 +84,17 @@ class Dispatcher:
             for receiver in receivers
         }
         self._tasks: list[asyncio.Task[None]] = []
+        self._preparing: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Start a task for each receiver in the running loop."""
         self._tasks = [
             asyncio.create_task(worker.run(), name=f"notify-{name}")
             for name, worker in self._workers.items()
+        ]
+        # Beside the workers: a name server that hangs must not hold up what is to be sent.
+        self._preparing = [
+            asyncio.create_task(_prepare(worker.receiver)) for worker in self._workers.values()
         ]
 
     def offer(self, notification: Notification, attempts: int = 0) -> None:
@@ -130,6 +139,8 @@ class Dispatcher:
         What is left stays in the outbox. An attempt that is cut off is made again after the next
         start, with the same key.
         """
+        for task in self._preparing:
+            task.cancel()
         for worker in self._workers.values():
             worker.close_when_idle()
         if self._tasks:
@@ -143,10 +154,11 @@ class Dispatcher:
             _, hanging = await asyncio.wait(closing, timeout=_CANCEL_S)
             for task in hanging:
                 task.cancel()
-        for task in (*self._tasks, *closing):
+        for task in (*self._tasks, *self._preparing, *closing):
             if task.done() and not task.cancelled():
                 task.exception()
         self._tasks = []
+        self._preparing = []
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -154,3 +166,10 @@ class Dispatcher:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+
+
+async def _prepare(receiver: Receiver) -> None:
+    try:
+        await receiver.prepare()
+    except Exception as error:
+        _log.warning("receiver_not_prepared", receiver=receiver.name, error=type(error).__name__)

@@ -32,6 +32,13 @@ class Receiver(Protocol):
         """
         ...
 
+    async def prepare(self) -> None:
+        """Do ahead what would make the first ``send`` slow; called once, may be cancelled.
+
+        It reports nothing: what does not work now is found out by ``send``.
+        """
+        ...
+
     async def send(self, notification: Notification) -> None:
         """Deliver, and return once it is accepted.
 

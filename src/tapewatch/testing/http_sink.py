@@ -50,6 +50,8 @@ class Behaviour:
     """Answer with a body of so many bytes."""
     close: bool = False
     """Close the connection after the answer instead of keeping it."""
+    close_idle_s: float = 0.0
+    """Close the connection so long after the answer, without a word, as busy servers do."""
     garbage: bool = False
     """Answer something that is not HTTP."""
 
@@ -227,7 +229,10 @@ class HttpSink:
         )
         behaviour = self.script.popleft() if self.script else self.behaviour
         await self._record(arrival)
-        return await _answer(writer, behaviour)
+        kept = await _answer(writer, behaviour)
+        if kept and behaviour.close_idle_s:
+            asyncio.get_running_loop().call_later(behaviour.close_idle_s, writer.close)
+        return kept
 
     async def _record(self, arrival: Arrival) -> None:
         if self._ledger is not None:

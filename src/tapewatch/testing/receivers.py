@@ -14,6 +14,7 @@ The receiver must be made with a total deadline of ``DEADLINE_S`` so that the su
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import traceback
@@ -214,6 +215,14 @@ async def _idle_connection_closed(bench: Bench) -> None:
         await bench.accepted()
 
 
+async def _closed_while_idle(bench: Bench) -> None:
+    bench.sink.behaviour = Behaviour(close_idle_s=0.05)
+    for _ in range(3):
+        await bench.accepted()
+        await asyncio.sleep(0.15)
+    assert bench.sink.connections == 3
+
+
 async def _refused_connection(bench: Bench) -> None:
     await bench.sink.stop()
     await bench.refused(permanent=False)
@@ -256,6 +265,7 @@ RECEIVER_CASES: tuple[ReceiverCase, ...] = (
     ReceiverCase("a huge answer is read only in part", _huge_body),
     ReceiverCase("a dropped, reset or garbled connection is retried", _dropped),
     ReceiverCase("a connection closed after each answer is opened again", _idle_connection_closed),
+    ReceiverCase("a connection closed while idle costs no attempt", _closed_while_idle),
     ReceiverCase("a refused connection is retried", _refused_connection),
     ReceiverCase("whatever labels hold, the body stays valid", _escaping),
 )

@@ -48,6 +48,10 @@ class JsonlReceiver:
         self._recipients = tuple(recipients)
         self._thread = SideThread(f"tapewatch-{name}")
 
+    async def prepare(self) -> None:
+        """Start the thread; no file is touched."""
+        await self._thread.submit(lambda: None)
+
     async def send(self, notification: Notification) -> None:
         """Append a record for each alert, and return when they are on the disk.
 

@@ -55,6 +55,9 @@ class LogReceiver:
         self._tz = tz
         self._logger: Logger = structlog.get_logger() if logger is None else logger
 
+    async def prepare(self) -> None:
+        """Do nothing; the log is there."""
+
     async def send(self, notification: Notification) -> None:
         """Write a line for each alert of the notification."""
         for alert, record in zip(
