@@ -232,8 +232,10 @@ def _scale(
         scaled = np.rint(values * _POWERS[power])
         odd = ~(np.abs(scaled) < _LARGEST)
         scaled[odd] = 0.0
+        # -0.0 becomes 0.0, which is what the whole number 0 gives back; its sign makes it odd.
+        scaled += 0.0
         units = bits - (scaled / _POWERS[power]).view(_INT64)
-        odd |= np.abs(units) > _MOST_UNITS
+        odd |= (units > _MOST_UNITS) | (units < -_MOST_UNITS)
     return scaled.astype(_INT64), units, odd
 
 

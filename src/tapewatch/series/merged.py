@@ -76,7 +76,9 @@ class MergedQuerier:
         until = self._boundary_ns()
         if until is None or start_ns > until:
             return recent
-        known = frozenset(s.labels for s in recent if s.times[0] <= first_ns)
+        # A late sample may be in memory while a newer one is on disk, from before a restart: only
+        # beyond the boundary is the head's newest sample the newest of all.
+        known = frozenset(s.labels for s in recent if _newest_before(s, first_ns) > until)
         try:
             older = self._store.newest(matchers, start_ns, min(first_ns, until), known=known)
             if first_ns < until:
@@ -121,6 +123,12 @@ class MergedQuerier:
     def _failed(self, error: StorageError) -> None:
         self.store_failure = error.message
         self.store_failures += 1
+
+
+def _newest_before(series: SeriesSlice, at_ns: int) -> int:
+    """Return the time of the newest sample up to an instant; a time before all others if none."""
+    row = int(series.times.searchsorted(at_ns, "right")) - 1
+    return int(series.times[row]) if row >= 0 else -(1 << 63)
 
 
 def _merge(older: Sequence[SeriesSlice], newer: Sequence[SeriesSlice]) -> list[SeriesSlice]:

@@ -69,10 +69,12 @@ def _join_one(pieces: Sequence[Piece], shared: dict[Hashable, Times]) -> tuple[T
                 if not len(times):
                     continue
         parts.append((times, values))
+    if not parts:
+        return _NO_TIMES.copy(), _NO_VALUES.copy()
     if len(parts) == 1 and not whole:
         return parts[0]
     if not whole or not _follow(parts):
-        return merge(parts) if parts else (_NO_TIMES, _NO_VALUES)
+        return merge(parts)
     key = tuple(piece.origin for piece in pieces)
     joined = shared.get(key)
     if len(parts) == 1:
