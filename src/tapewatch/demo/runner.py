@@ -197,9 +197,7 @@ class DemoRun:
             while upcoming is not None and upcoming.at_s <= elapsed:
                 self._do(upcoming)
                 upcoming = next(switches, None)
-            if upcoming is not None and upcoming.begins:
-                left = max(0.0, upcoming.at_s - elapsed)
-                self._state.next_up = f"next fault in {left:.0f} s: {upcoming.scenario.fault}"
+            self._state.next_up = next_up(upcoming, elapsed)
             self._take(POLL_SECONDS)
             code = daemon.process.poll()
             if code is not None:
@@ -284,6 +282,14 @@ class DemoRun:
     def _say(self, style: str, text: str) -> None:
         elapsed = time.monotonic() - self._started if self._started else 0.0
         self._screen.say(style, f"{elapsed:6.1f} s  {text}")
+
+
+def next_up(switch: Switch | None, elapsed: float) -> str:
+    """Return what happens next, for the screen."""
+    if switch is None:
+        return "all faults done"
+    what = "next fault" if switch.begins else "healing"
+    return f"{what} in {max(0.0, switch.at_s - elapsed):.0f} s: {switch.scenario.fault}"
 
 
 def has_display() -> bool:
