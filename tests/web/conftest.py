@@ -207,9 +207,10 @@ class Browser:
         self.call("Page.navigate", url=url)
 
     def wait_for(self, expression: str, seconds: float = 15.0) -> None:
-        """Wait until a condition holds in the page."""
+        """Wait until a condition holds in the page, through loading and errors of not yet."""
         end = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({expression})"):
+        asked = f"(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()"
+        while not self.evaluate(asked):
             assert time.monotonic() < end, f"never true: {expression}"
             time.sleep(0.05)
 

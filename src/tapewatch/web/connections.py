@@ -52,6 +52,9 @@ class ConnectionGate:
     def admit(self, connection: GuardedConnection) -> bool:
         """Give a new connection its place; return False when it must be closed."""
         if connection.peer is not None:
+            if connection.peer.uid not in (0, os.geteuid()):
+                self._metrics.connections_cut["foreign_peer"] += 1
+                return False
             if len(self._unix) >= UNIX_CONNECTIONS:
                 self._metrics.connections_cut["unix_full"] += 1
                 return False
@@ -134,12 +137,9 @@ class GuardedConnection(H11Protocol):
         sock = transport.get_extra_info("socket")
         state = dict(self.app_state)
         if sock.family == socket.AF_UNIX:
-            self.peer = _peer_of(sock)
+            self.peer = peer_of(sock)
             state[PEER_KEY] = self.peer
         self.transport = transport
-        if self.peer is not None and self.peer.uid not in (0, os.geteuid()):
-            transport.abort()
-            return
         if not self.gate.admit(self):
             transport.abort()
             return
@@ -207,7 +207,8 @@ class GuardedConnection(H11Protocol):
         self.transport.close()
 
 
-def _peer_of(sock: socket.socket) -> Peer:
+def peer_of(sock: socket.socket) -> Peer:
+    """Return who is at the other end of a Unix socket."""
     pid, uid, _gid = _UCRED.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     )

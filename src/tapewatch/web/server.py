@@ -34,6 +34,8 @@ class WebServer:
         self._app = app
         self._settings = app.settings
         self._sockets: list[socket.socket] = []
+        self._owns_path = False
+        """Only a path that this server has bound may be removed by it."""
         gate = ConnectionGate(app.settings, app.metrics)
         protocol = type("BoundConnection", (GuardedConnection,), {"gate": gate})
         config = uvicorn.Config(
@@ -64,6 +66,11 @@ class WebServer:
         return self._settings.port
 
     @property
+    def is_serving(self) -> bool:
+        """True while requests are accepted."""
+        return self._server.started and not self._server.should_exit
+
+    @property
     def url(self) -> str:
         """Where a browser on this machine finds the page."""
         host = self._settings.host
@@ -82,6 +89,7 @@ class WebServer:
             self._sockets += _tcp_sockets(self._settings.host, self._settings.port)
             if self._settings.socket_path is not None:
                 self._sockets.append(_unix_socket(self._settings.socket_path))
+                self._owns_path = True
         except ListenError:
             self._release()
             raise
@@ -104,10 +112,9 @@ class WebServer:
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()
-        path = self._settings.socket_path
-        if path is not None:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        if self._owns_path and self._settings.socket_path is not None:
+            self._settings.socket_path.unlink(missing_ok=True)
+            self._owns_path = False
 
 
 class _LoopServer(uvicorn.Server):
