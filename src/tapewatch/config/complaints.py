@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tapewatch.config.shape import Path, dotted, fields_at, is_secret, keys_at
+from tapewatch.config.shape import Path, dotted, fields_at, is_hidden, keys_at
 from tapewatch.model.terminal import escape_controls
 
 _SHOWN_WIDTH = 48
@@ -91,7 +91,11 @@ def _real_path(location: tuple[int | str, ...], data: Any) -> Path:
 
 def _unknown_key(model: type[BaseModel], path: Path, data: Any) -> str:
     section, key = path[:-1], str(path[-1])
-    known = keys_at(model, section)
+    here = data
+    for part in section:
+        here = here[part]
+    kind = here.get("kind") if isinstance(here, Mapping) else None
+    known = keys_at(model, section, kind=str(kind))
     place = f' in "{dotted(section)}"' if section else ""
     hint = did_you_mean(key, known) or f"; expected one of {', '.join(known)}"
     return f'unknown key "{escape_controls(key, _SHOWN_WIDTH)}"{place}{hint}'
@@ -107,8 +111,8 @@ def _wrong_kind(path: Path, detail: ErrorDetails) -> tuple[Path, bool, str]:
 
 
 def _wrong_value(model: type[BaseModel], path: Path, detail: ErrorDetails) -> str:
-    secret = any(is_secret(field) for field in fields_at(model, path))
-    found = "a value that is not text" if secret else shown(detail["input"])
+    hidden = any(is_hidden(field) for field in fields_at(model, path))
+    found = "a value that is not shown" if hidden else shown(detail["input"])
     kind = detail["type"]
     context = detail.get("ctx", {})
     if kind == "value_error":

@@ -22,7 +22,11 @@ def cross_check(settings: Settings) -> Iterator[tuple[Path, str]]:
     yield from _twice("packs", [pack.name for pack in settings.packs])
     yield from _twice("artifacts", [f"{a.name} of {a.engine or '-'}" for a in settings.artifacts])
     for index, receiver in enumerate(settings.receivers):
-        if isinstance(receiver, WebhookReceiverSettings) and receiver.url is None:
+        if (
+            isinstance(receiver, WebhookReceiverSettings)
+            and receiver.url is None
+            and receiver.url_file is None
+        ):
             path: Path = ("receivers", index)
             yield path, f'{dotted(path)}: receiver "{receiver.name}" needs url or url_file'
 

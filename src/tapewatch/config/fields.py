@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, time, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
@@ -22,7 +23,7 @@ from tapewatch.model.severity import AlertSeverity
 
 T = TypeVar("T")
 
-_SIZE = re.compile(r"(\d{1,15})\s*(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)?")
+_SIZE = re.compile(r"(\d{1,18})\s*(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)?")
 _SIZE_UNITS = {
     "B": 1,
     "kB": 10**3,
@@ -37,6 +38,7 @@ _SIZE_UNITS = {
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_URL = re.compile(r"https?://[^\s/@?#]+([/?#]\S*)?")
 _MAX_PORT = 65535
 
 
@@ -217,6 +219,39 @@ class ListenAddress:
         cls, _source: Any, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return _schema(cls, cls.read, str, {"type": "string", "pattern": r"^.+:\d{1,5}$"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecretUrl:
+    """An http or https address whose path and query may be a secret: only the host is shown."""
+
+    text: str
+    """The whole address. Hand it to nothing that shows it."""
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.text)
+        hidden = parts.path.strip("/") or parts.query
+        return f"{parts.scheme}://{parts.netloc}" + ("/********" if hidden else "")
+
+    def __repr__(self) -> str:
+        return f"SecretUrl({str(self)!r})"
+
+    @classmethod
+    def read(cls, value: Any) -> SecretUrl:
+        """Return the address that a setting means.
+
+        Raises:
+            ValueError: It is none, or carries a user or password.
+        """
+        if not isinstance(value, str) or not _URL.fullmatch(value):
+            raise ValueError("expected a URL such as https://host/path, without user or password")
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return _schema(cls, cls.read, str, {"type": "string", "pattern": r"^https?://"})
 
 
 def _severity(value: Any) -> AlertSeverity:

@@ -104,8 +104,9 @@ class LoadedConfig:
 
     def webhook_url(self, receiver: WebhookReceiverSettings) -> str:
         """Return where a webhook goes, whether written down or read from its file."""
-        assert receiver.url is not None  # noqa: S101 - checked when the settings were read
-        return receiver.url
+        if receiver.url is None:
+            raise ValueError(f"receiver {receiver.name} was not loaded: it has no url")
+        return receiver.url.text
 
     def webhook_secret(self, receiver: WebhookReceiverSettings) -> str | None:
         """Return what signs a webhook's requests; None leaves them unsigned."""

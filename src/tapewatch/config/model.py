@@ -21,6 +21,7 @@ from tapewatch.config.fields import (
     ListenAddress,
     Name,
     Number,
+    SecretUrl,
     Severity,
     Size,
     Text,
@@ -29,16 +30,11 @@ from tapewatch.config.fields import (
     Weekday,
     between,
     duration,
-    matching,
 )
 from tapewatch.model.severity import AlertSeverity
 
 S = TypeVar("S", bound="Section")
 
-HttpUrl = Annotated[
-    str,
-    matching(r"https?://[^\s/@]+(/\S*)?", "a URL that begins with http:// or https://"),
-]
 ENGINE_PACK = "engine"
 
 
@@ -341,7 +337,7 @@ class WebhookReceiverSettings(_ReceiverBase):
     """Posts each notification as JSON in the shape of Alertmanager's webhook."""
 
     kind: Literal["webhook"] = _required("`webhook`")
-    url: HttpUrl | None = _setting(None, "Where to post. Shown without its path and query.")
+    url: SecretUrl | None = _setting(None, "Where to post. Shown without its path and query.")
     url_file: FilePath | None = _setting(
         None, "File that holds the URL, when the URL itself is a secret."
     )

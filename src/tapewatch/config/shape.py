@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from tapewatch.config.fields import SecretUrl
+
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of the settings, for example ``("log", "file")``."""
 FILE_SUFFIX = "_file"
@@ -60,6 +62,11 @@ def is_secret(field: FieldInfo) -> bool:
     return SecretStr in members(field.annotation)
 
 
+def is_hidden(field: FieldInfo) -> bool:
+    """Return whether messages must not repeat a value: a secret, or an address that holds one."""
+    return is_secret(field) or SecretUrl in members(field.annotation)
+
+
 def fields_at(model: type[BaseModel], path: Path) -> list[FieldInfo]:
     """Return the fields that a path may mean; empty when the model knows nothing there.
 
@@ -82,8 +89,14 @@ def fields_at(model: type[BaseModel], path: Path) -> list[FieldInfo]:
     return fields
 
 
-def keys_at(model: type[BaseModel], path: Path) -> list[str]:
-    """Return the keys that a section may hold; empty if the path is not a section."""
+def keys_at(model: type[BaseModel], path: Path, *, kind: str = "") -> list[str]:
+    """Return the keys that a section may hold; empty if the path is not a section.
+
+    Args:
+        model: The settings.
+        path: The section.
+        kind: Where sections of several kinds may stand (receivers): only the keys of this one.
+    """
     annotations: list[Any] = [model]
     for part in path:
         if isinstance(part, int):
@@ -96,4 +109,10 @@ def keys_at(model: type[BaseModel], path: Path) -> list[str]:
                 if part in m.model_fields
             ]
     found = [m for annotation in annotations for m in models_in(annotation)]
-    return sorted({key for m in found for key in m.model_fields})
+    fitting = [m for m in found if kind in _kinds(m)] or found
+    return sorted({key for m in fitting for key in m.model_fields})
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None else ()

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from tapewatch.config.fields import Duration, ListenAddress, Size
+from tapewatch.config.fields import Duration, ListenAddress, SecretUrl, Size
 from tapewatch.config.load import LoadedConfig
 from tapewatch.config.shape import Path as SettingPath
 from tapewatch.config.shape import dotted
@@ -45,7 +44,7 @@ def shown_settings(config: LoadedConfig) -> list[ShownSetting]:
     for path, value in _leaves(config.settings, ()):
         effective = config.data_dir if path == ("data_dir",) else value
         origin = str(config.origin(path))
-        rows.append(ShownSetting(dotted(path), shown_value(path, effective), origin))
+        rows.append(ShownSetting(dotted(path), shown_value(effective), origin))
     return rows
 
 
@@ -60,25 +59,18 @@ def config_view(config: LoadedConfig) -> dict[str, Any]:
     }
 
 
-def shown_value(path: SettingPath, value: Any) -> Any:
-    """Return a value as a JSON value that shows no secret.
-
-    The path and query of a receiver's URL often are the secret: only scheme and host are shown.
-    """
+def shown_value(value: Any) -> Any:
+    """Return a value as a JSON value that shows no secret."""
     if isinstance(value, SecretStr):
         return MASK
-    if path and path[-1] == "url" and isinstance(value, str):
-        parts = urlsplit(value)
-        rest = f"/{MASK}" if parts.path.strip("/") or parts.query else ""
-        return f"{parts.scheme}://{parts.netloc}{rest}"
     if isinstance(value, AlertSeverity):
         return value.label
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, Duration | Size | ListenAddress | Path):
+    if isinstance(value, Duration | Size | ListenAddress | SecretUrl | Path):
         return str(value)
     if isinstance(value, tuple | list):
-        return [shown_value((*path, i), item) for i, item in enumerate(value)]
+        return [shown_value(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
