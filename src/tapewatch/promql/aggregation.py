@@ -119,11 +119,12 @@ def _avg(evaluation: Evaluation, vector: Vector, groups: Groups) -> Floats:
 def _exact_sums(vector: Vector, groups: Groups) -> Floats | None:
     """Return the sums if no order of additions can round: all values are small integers."""
     values = vector.values if vector.present.all() else np.where(vector.present, vector.values, 0.0)
-    # A NaN or an infinity makes the first test false. -0 would lose its sign against the zero.
+    # A NaN or an infinity makes the first test false.
     if not groups or not np.abs(values).sum() < _EXACT or (values != np.rint(values)).any():
         return None
     order, starts = _ordered(groups)
-    result: Floats = np.add.reduceat(values[order], starts, axis=0)
+    # The 0 makes a sum of -0 what the compensated sum makes of it: 0.
+    result: Floats = np.add.reduceat(values[order], starts, axis=0) + 0.0
     return result
 
 

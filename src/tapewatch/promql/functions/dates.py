@@ -25,8 +25,8 @@ from tapewatch.promql.values import Floats, Vector
 Dates = npt.NDArray[np.datetime64]
 Ints = npt.NDArray[np.int64]
 
-_LAST_SECOND = 200_000_000_000.0
-"""Seconds beyond this (year 8307) are no date that anybody monitors; they give NaN."""
+_RANGE = 2.0**63
+"""Seconds from here on have no date in 64 bits."""
 
 
 def seconds(times: Ints) -> Floats:
@@ -54,16 +54,19 @@ def _timestamp_moves(node: Call) -> bool:
     return not isinstance(unwrap(node.args[0]), VectorSelector)
 
 
-def _part(compute: Callable[[Dates], Ints]) -> Implementation:
+def _part(compute: Callable[[Dates], Ints], of_no_date: int) -> Implementation:
+    """Make a function of dates; NaN and what has no date get the part Prometheus gives them."""
+
     def run(call: Invocation) -> Vector:
         if call.args:
             vector = cast(Vector, call.args[0])
         else:
             values = seconds(call.times)[None, :]
             vector = Vector([EMPTY], values, np.ones(values.shape, dtype=np.bool_), True)
-        known = np.abs(vector.values) < _LAST_SECOND
+        known = np.abs(vector.values) < _RANGE
         dates = np.where(known, vector.values, 0.0).astype(np.int64).astype("datetime64[s]")
-        return with_values(call, vector, np.where(known, compute(dates), np.nan))
+        parts = np.where(known, compute(dates), of_no_date).astype(np.float64)
+        return with_values(call, vector, parts)
 
     return run
 
@@ -87,15 +90,17 @@ def _day_of_week(dates: Dates) -> Ints:
     return (dates.astype("datetime64[D]").astype(np.int64) + 4) % 7  # 1 January 1970: Thursday
 
 
-_PARTS: dict[str, Callable[[Dates], Ints]] = {
-    "year": lambda dates: dates.astype("datetime64[Y]").astype(np.int64) + 1970,
-    "month": lambda dates: _since(dates, "M", "Y") + 1,
-    "day_of_month": lambda dates: _since(dates, "D", "M") + 1,
-    "day_of_year": lambda dates: _since(dates, "D", "Y") + 1,
-    "day_of_week": _day_of_week,
-    "days_in_month": _days_in_month,
-    "hour": lambda dates: _since(dates, "h", "D"),
-    "minute": lambda dates: _since(dates, "m", "h"),
+# The second number is the part of 292277026596-12-04 15:30:08, a Sunday: what the Go runtime makes
+# of a float that is no 64-bit integer, and so what Prometheus answers on x86-64.
+_PARTS: dict[str, tuple[Callable[[Dates], Ints], int]] = {
+    "year": (lambda dates: dates.astype("datetime64[Y]").astype(np.int64) + 1970, 292277026596),
+    "month": (lambda dates: _since(dates, "M", "Y") + 1, 12),
+    "day_of_month": (lambda dates: _since(dates, "D", "M") + 1, 4),
+    "day_of_year": (lambda dates: _since(dates, "D", "Y") + 1, 339),
+    "day_of_week": (_day_of_week, 0),
+    "days_in_month": (_days_in_month, 31),
+    "hour": (lambda dates: _since(dates, "h", "D"), 15),
+    "minute": (lambda dates: _since(dates, "m", "h"), 30),
 }
 
 FUNCTIONS = (
@@ -111,10 +116,10 @@ FUNCTIONS = (
         Function(
             name,
             (VECTOR,),
-            _part(compute),
+            _part(compute, of_no_date),
             variadic=1,
             depends_on_time=lambda node: not node.args,
         )
-        for name, compute in _PARTS.items()
+        for name, (compute, of_no_date) in _PARTS.items()
     ),
 )
