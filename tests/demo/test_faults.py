@@ -124,7 +124,7 @@ def test_sentiment_failures_are_errors_and_age_out_of_their_window(bench: Bench)
     assert bench.evidence()[-1] == "sentiment_failures"
     assert bench.notebook.errors[-1] == (
         "sentiment provider: HTTP 503 after 3 tries",
-        {"type": "sentiment"},
+        {"type": "provider"},
     )
     bench.engine.heal(Fault.SENTIMENT_FAILURES)
     tick = bench.run(int(DEMO_HOUR_SECONDS * 20) + 5)
