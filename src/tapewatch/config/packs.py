@@ -39,7 +39,7 @@ class RewrittenPart(StrEnum):
     """What of a rule a setting rewrites."""
 
     THRESHOLD = "threshold"
-    """The constant of the first comparison."""
+    """Every constant that the rule compares with and that equals the setting's default."""
     FOR = "for"
     """The rule's ``for``, in seconds."""
     OFFSET = "offset"
@@ -307,7 +307,7 @@ class _Loader:
                 for group in groups:
                     rules: list[Rule] = []
                     for rule in group.rules:
-                        after = _rewritten(rule, rewrite, setting.value)
+                        after = _rewritten(rule, rewrite, setting)
                         found = found or after is not None
                         rules.append(rule if after is None else after)
                     changed.append(replace(group, rules=tuple(rules)))
@@ -436,17 +436,17 @@ class _Loader:
         self.problems.append(self._document.problem(path, message, at_key=at_key))
 
 
-def _rewritten(rule: Rule, rewrite: Rewrite, value: float) -> AlertingRule | None:
-    """Return the rule with the value in it; None if the rewrite is not for this rule."""
+def _rewritten(rule: Rule, rewrite: Rewrite, setting: PackSetting) -> AlertingRule | None:
+    """Return the rule with the setting's value in it; None if the rewrite is not for this rule."""
     if not isinstance(rule, AlertingRule) or rule.name != rewrite.alert:
         return None
     if any(rule.labels.get(name) != wanted for name, wanted in rewrite.labels.items()):
         return None
-    number = rewrite.number(value)
+    number = rewrite.number(setting.value)
     if rewrite.part is RewrittenPart.FOR:
         return replace(rule, for_ns=round(number * SECOND))
     if rewrite.part is RewrittenPart.OFFSET:
         expr = with_offset(rule.expr, round(number * SECOND))
     else:
-        expr = with_threshold(rule.expr, number)
+        expr = with_threshold(rule.expr, rewrite.number(setting.default), number)
     return None if expr is None else replace(rule, expr=expr)

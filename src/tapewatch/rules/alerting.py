@@ -12,6 +12,7 @@ from tapewatch.model.errors import QueryExecutionError
 from tapewatch.model.labels import Labels
 from tapewatch.promql.result import StepMatrix
 from tapewatch.rules.alert_texts import AlertTexts
+from tapewatch.rules.context import RuleContext
 from tapewatch.rules.evidence import Evidence, Fed, agrees
 from tapewatch.rules.model import AlertingRule, RuleGroup, severity_of
 from tapewatch.rules.queries import Queries
@@ -81,6 +82,7 @@ class RuleAlerts:
         self.episodes: dict[Labels, Episode] = {}
         """By alert labels."""
         self.texts = AlertTexts(rule)
+        self._context = RuleContext(rule.expr, rule.context)
         self._group = group
         self._evidence = evidence
         self._queries = queries
@@ -244,6 +246,7 @@ class RuleAlerts:
                 fired_at_ns=change.after.fired_at_ns,
                 reason=change.reason,
                 replayed=replayed,
+                context=self._context.look_up(self._queries, labels, at_ns),
             )
             return (
                 Episode(alert, change.after, row.labels, value, at_ns),
@@ -269,11 +272,15 @@ class RuleAlerts:
             resolved_at_ns=shown_ns if ended else None,
             reason=change.reason,
             replayed=replayed,
+            context=before.context if ended else self._look_up(before, at_ns),
         )
         transition = Transition(alert, before.state, at_ns)
         if ended:
             return None, transition
         return Episode(alert, change.after, episode.row, value, episode.true_ns), transition
+
+    def _look_up(self, alert: Alert, at_ns: int) -> Mapping[str, float | str | bool | None]:
+        return self._context.look_up(self._queries, alert.labels, at_ns)
 
     # -- what happens without an evaluation ---------------------------------------------------
 

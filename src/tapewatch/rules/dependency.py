@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from tapewatch.promql.ast import metric_names
+from tapewatch.model.labels import METRIC_NAME, Labels
+from tapewatch.promql.ast import selectors
 from tapewatch.rules.model import Rule
+from tapewatch.series.matching import LabelsTest, compile_matchers
 
 ALERTS = "ALERTS"
 ALERTS_FOR_STATE = "ALERTS_FOR_STATE"
+MAX_NAMES = 100_000
+"""Names whose readers are remembered."""
 
 
 class DependencyIndex:
     """Maps a metric name to the positions of the rules that read it.
 
     Args:
-        rules: In evaluation order. A rule whose expression does not tell its metric names (a
-            selector without an exact name) counts as reading everything.
+        rules: In evaluation order. A selector without an exact name is asked whether it could
+            match each name that arrives; one that tests no name at all reads everything.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._readers: dict[str, list[int]] = {}
-        self._of_everything: list[int] = []
+        self._readers: dict[str, set[int]] = {}
+        self._open: list[tuple[LabelsTest, int]] = []
+        self._known: dict[str, tuple[int, ...]] = {}
         for position, rule in enumerate(rules):
-            names = metric_names(rule.expr)
-            if names is None:
-                self._of_everything.append(position)
-            else:
-                for name in names:
-                    self._readers.setdefault(name, []).append(position)
+            for selector in selectors(rule.expr):
+                if selector.exact_name:
+                    self._readers.setdefault(selector.exact_name, set()).add(position)
+                else:
+                    tests = [m for m in selector.matchers if m.name == METRIC_NAME]
+                    self._open.append((compile_matchers(tests), position))
 
-    def readers(self, name: str) -> Iterable[int]:
-        """Return the positions of the rules that read a metric, in no particular order."""
-        found = self._readers.get(name)
-        if not self._of_everything:
-            return found or ()
-        return [*(found or ()), *self._of_everything]
+    def readers(self, name: str) -> tuple[int, ...]:
+        """Return the positions of the rules that read a metric, rising."""
+        known = self._known.get(name)
+        if known is None:
+            found = set(self._readers.get(name, ()))
+            if self._open:
+                series = Labels.of(name)
+                found.update(position for test, position in self._open if test(series))
+            if len(self._known) >= MAX_NAMES:
+                self._known.clear()
+            known = self._known[name] = tuple(sorted(found))
+        return known

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tapewatch.model.alert import Alert, AlertState, Transition, TransitionReason
-from tapewatch.model.clock import SECOND
+from tapewatch.model.clock import MILLISECOND, SECOND
 from tapewatch.model.errors import QueryError
 from tapewatch.model.labels import METRIC_NAME, Labels
 from tapewatch.promql.result import StepMatrix
@@ -40,6 +40,8 @@ REST_FACTOR = 4
 """All full evaluations together take at most a fifth of the time while batches keep coming."""
 MIN_RULES_SHARING = 5
 """One rule alone takes at most a fifth of that again."""
+MAX_REST_NS = 10 * MILLISECOND
+"""No alert waits longer than this for a rule that rests, whatever that costs."""
 
 
 @dataclass(slots=True)
@@ -413,7 +415,7 @@ class RuleEvaluator:
         health.last_evaluation_ns = run.last_ns
         health.duration_ns = taken_ns
         health.evaluations += 1
-        run.rest_until_ns = now_ns + taken_ns * REST_FACTOR * sharing
+        run.rest_until_ns = now_ns + min(taken_ns * REST_FACTOR * sharing, MAX_REST_NS)
         self._record_states(transitions)
         return transitions
 

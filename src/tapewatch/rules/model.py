@@ -42,6 +42,8 @@ class AlertingRule:
     """Label templates of the alert; they win over the labels of the result."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Annotation templates."""
+    context: Mapping[str, Expr] = field(default_factory=dict)
+    """Related values to look up when the alert changes, by the name they get in its context."""
     source: str = field(default="", compare=False)
     """Where the rule comes from: ``pack:engine`` or the rule file."""
     line: int = field(default=0, compare=False)
