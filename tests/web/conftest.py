@@ -114,6 +114,14 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def open_server() -> Iterator[RunningServer]:
+    """One server without a token, for tests that leave no trace in it."""
+    server = RunningServer(FakeService(), WebSettings(port=0))
+    yield server
+    server.stop()
+
+
 class Browser:
     """Chromium, spoken to through its debugging pipe."""
 

@@ -240,8 +240,8 @@ def test_login_from_another_site_is_refused(serve, token):
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/api/tapewatch/live", "/nothing"])
-def test_a_foreign_host_header_is_421_on_every_path(serve, host, path):
-    answer = serve().client().get(path, headers={"host": host})
+def test_a_foreign_host_header_is_421_on_every_path(open_server, host, path):
+    answer = open_server.client().get(path, headers={"host": host})
     assert answer.status_code == 421
 
 

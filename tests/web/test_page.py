@@ -194,9 +194,9 @@ def test_nothing_sticks_out_sideways_on_a_phone_or_a_desk(serve, browser, width,
         "/static/%c0%ae%c0%ae/app.py",
     ],
 )
-def test_no_trick_in_a_path_reaches_another_file(serve, path):
+def test_no_trick_in_a_path_reaches_another_file(open_server, path):
     raw = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-    answer = serve().raw(raw)
+    answer = open_server.raw(raw)
     assert answer.split()[1] in (b"404", b"400"), answer[:300]
     assert b"import" not in answer
     assert b"root:" not in answer

@@ -19,7 +19,14 @@ from tapewatch.model.severity import AlertSeverity
 from tapewatch.testing.clock import TestClock
 from tapewatch.testing.service import FakeService, alert
 from tapewatch.web.facade import RuleGroupView, RuleView
-from tapewatch.web.prometheus_json import exponent_text, float_text, iso_time, text_json, time_text
+from tapewatch.web.prometheus_json import (
+    exponent_text,
+    float_text,
+    float_texts,
+    iso_time,
+    text_json,
+    time_text,
+)
 
 NOW_S = TestClock().now_ns() // SECOND
 
@@ -325,6 +332,11 @@ def test_a_float_is_written_so_that_it_reads_back_equal(value):
     assert back == value or (math.isnan(back) and math.isnan(value))
     small = abs(value) < 1e-6 or abs(value) >= 1e21
     assert ("e" in text) == (small and value != 0 and math.isfinite(value))
+
+
+@given(st.lists(st.floats() | st.integers(-1000, 1000).map(float)))
+def test_a_column_is_written_as_its_values_one_by_one(values):
+    assert float_texts(values) == [float_text(v) for v in values]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapewatch.web.settings import ListenError, WebSettings, check_settings, token_weakness
+from tapewatch.model.token import token_weakness
+from tapewatch.web.settings import ListenError, WebSettings, check_settings
 
 GOOD = secrets.token_urlsafe(32)
 

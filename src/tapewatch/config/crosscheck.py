@@ -9,7 +9,7 @@ from tapewatch.config.model import (
     WebhookReceiverSettings,
 )
 from tapewatch.config.shape import Path, dotted
-from tapewatch.web.settings import token_weakness
+from tapewatch.model.token import token_weakness
 
 _NEW_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a hint
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from tapewatch.model.clock import MILLISECOND, SECOND
 from tapewatch.model.labels import Labels
+from tapewatch.series.querier import SeriesSlice, Times
 
 if TYPE_CHECKING:
     from tapewatch.promql import QueryResult
@@ -28,15 +30,22 @@ def result_json(result: QueryResult, at_ns: int) -> str:
     """
     kind = result.type.value
     if kind == "vector":
+        stamps = {t: time_text(t) for t in {s.time_ns for s in result.vector}}
+        values = float_texts([s.value for s in result.vector])
         body = ",".join(
-            f'{{"metric":{labels_json(s.labels)},"value":{point_json(s.time_ns, s.value)}}}'
-            for s in result.vector
+            [
+                f'{{"metric":{labels_json(s.labels)},"value":[{stamps[s.time_ns]},"{value}"]}}'
+                for s, value in zip(result.vector, values, strict=True)
+            ]
         )
         return f'{{"resultType":"vector","result":[{body}]}}'
     if kind == "matrix":
+        grid = _Grid()
         body = ",".join(
-            f'{{"metric":{labels_json(s.labels)},"values":[{_points(s.times, s.values)}]}}'
-            for s in result.matrix
+            [
+                f'{{"metric":{labels_json(s.labels)},"values":[{_points(grid, s)}]}}'
+                for s in result.matrix
+            ]
         )
         return f'{{"resultType":"matrix","result":[{body}]}}'
     if kind == "scalar":
@@ -47,7 +56,10 @@ def result_json(result: QueryResult, at_ns: int) -> str:
 
 def labels_json(labels: Labels) -> str:
     """Return a label set as a JSON object."""
-    return "{" + ",".join(f"{text_json(k)}:{text_json(v)}" for k, v in labels.pairs) + "}"
+    try:
+        return _json.encode(labels.as_dict()).decode()
+    except UnicodeEncodeError:
+        return "{" + ",".join(f"{text_json(k)}:{text_json(v)}" for k, v in labels.pairs) + "}"
 
 
 def text_json(text: str) -> str:
@@ -65,11 +77,33 @@ def point_json(time_ns: int, value: float) -> str:
     return f'[{time_text(time_ns)},"{float_text(value)}"]'
 
 
-def _points(times: Iterable[int], values: Iterable[float]) -> str:
-    return ",".join(
-        f'[{time_text(int(t))},"{float_text(float(v))}"]'
-        for t, v in zip(times, values, strict=True)
-    )
+class _Grid:
+    """Remembers the last times written: the series of a range query share theirs."""
+
+    def __init__(self) -> None:
+        self._times: Times | None = None
+        self._texts: list[str] = []
+
+    def texts(self, times: Times) -> list[str]:
+        known = self._times
+        if known is None or not (times is known or np.array_equal(times, known)):
+            self._times, self._texts = times, [time_text(t) for t in times.tolist()]
+        return self._texts
+
+
+def _points(grid: _Grid, series: SeriesSlice) -> str:
+    values = float_texts(series.values.tolist())
+    return ",".join([f'[{t},"{v}"]' for t, v in zip(grid.texts(series.times), values, strict=True)])
+
+
+def float_texts(values: list[float]) -> list[str]:
+    """Return :func:`float_text` of each value, all plain ones in one call."""
+    if not values:
+        return []
+    text = _json.encode(values)[1:-1].decode("ascii") + ","
+    if "e" in text or "n" in text:  # an exponent, or null for NaN and infinities
+        return [float_text(v) for v in values]
+    return text.replace(".0,", ",").split(",")[:-1]
 
 
 def time_text(time_ns: int) -> str:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tapewatch.model.errors import TapewatchError
+from tapewatch.model.token import token_weakness
 
-MIN_TOKEN_BITS = 256
-_MIN_DISTINCT = 10
-_SAMPLE_WORDS = re.compile(
-    r"change.?me|example|secret|password|default|sample|insert|replace|your.?token|0123456789",
-    re.IGNORECASE,
-)
 _NEW_TOKEN = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a hint, not a token
 
 
@@ -89,23 +83,3 @@ def check_settings(settings: WebSettings) -> None:
             next_step="listen on 127.0.0.1, or set a token, or state that a proxy in front "
             f"decides who may read; {_NEW_TOKEN}",
         )
-
-
-def token_weakness(token: str) -> str:
-    """Return why a token is too weak, without repeating it; empty when it is good.
-
-    A token must carry 32 bytes of entropy: 64 hexadecimal digits or 43 letters, digits, - and _.
-    """
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        return "it holds spaces, control or non-ASCII characters"
-    bits_each = 4.0 if re.fullmatch(r"[0-9a-fA-F]+", token) else 6.0
-    if len(token) * bits_each < MIN_TOKEN_BITS:
-        return (
-            f"its {len(token)} characters carry at most {int(len(token) * bits_each)} bits, "
-            f"expected {MIN_TOKEN_BITS} or more"
-        )
-    if len(set(token)) < _MIN_DISTINCT or token in (token + token)[1:-1]:
-        return "it repeats itself"
-    if _SAMPLE_WORDS.search(token):
-        return "it looks like a sample or default value"
-    return ""
