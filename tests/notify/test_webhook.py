@@ -7,7 +7,9 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -310,17 +312,52 @@ def test_no_secret_and_no_path_is_shown_even_in_debug_logs(
     assert "canary" not in caplog.text
 
 
-def test_bad_certificates_are_refused_and_retried() -> None:
-    async def scenario() -> None:
-        async with HttpSink() as sink:
-            url = f"https://127.0.0.1:{sink.port}/hook"
-            receiver = WebhookReceiver("ops", WebhookSettings(url, deadline_s=2.0))
-            with pytest.raises(DeliveryError, match="cannot connect") as caught:
-                await receiver.send(notification())
-            assert not caught.value.permanent
-            await receiver.close()
+def _https_to(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> str:
+    """Send to a server that is not good at TLS; return the complaint."""
 
-    asyncio.run(scenario())
+    async def scenario() -> str:
+        ended = asyncio.Event()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await serve(reader, writer)
+            # Whatever happened, our side must let go of the connection.
+            while await reader.read(4096):
+                pass
+            writer.close()
+            ended.set()
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        settings = WebhookSettings(f"https://127.0.0.1:{port}/hook", deadline_s=0.5)
+        receiver = WebhookReceiver("ops", settings)
+        with pytest.raises(DeliveryError) as caught:
+            await receiver.send(notification())
+        await asyncio.wait_for(ended.wait(), 5)
+        assert not caught.value.permanent
+        await receiver.close()
+        server.close()
+        await server.wait_closed()
+        return str(caught.value)
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.requirement("F30")
+def test_bad_tls_is_refused_and_retried() -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    assert "cannot connect" in _https_to(garbage)
+
+
+@pytest.mark.requirement("F30")
+def test_a_tls_handshake_that_never_ends_leaves_no_connection_behind() -> None:
+    async def silent(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        return None
+
+    assert "no whole answer within 0.5 s" in _https_to(silent)
 
 
 def test_proxies_from_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

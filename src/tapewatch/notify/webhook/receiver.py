@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import anyio.lowlevel
 import httpx2
@@ -112,6 +113,7 @@ class WebhookReceiver:
             raise self._failure(str(error), permanent=error.permanent) from None
         headers = self._headers(content, key)
         for number, address in enumerate(addresses, start=1):
+            opened = _Opened()
             request = httpx2.Request(
                 "POST",
                 self._url.copy_with(host=address),
@@ -120,10 +122,15 @@ class WebhookReceiver:
                 extensions={
                     "timeout": self._timeouts(),
                     "sni_hostname": self._host,
+                    # Only a TLS handshake can leave a connection behind.
+                    **({"trace": opened.note} if self._url.scheme == "https" else {}),
                 },
             )
             try:
                 await self._exchange(request)
+            except asyncio.CancelledError:
+                await opened.close()
+                raise
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 if number == len(addresses):
                     raise self._failure(_complaint(error), permanent=False) from None
@@ -196,6 +203,29 @@ class WebhookReceiver:
             retry_after_s=retry_after_s,
             answered=answered,
         )
+
+
+class _Opened:
+    """The connection that a request opened, to be closed if its TLS handshake is cancelled.
+
+    The library closes it on every error but on cancellation, and our deadline cancels. A server
+    that never finishes the handshake would cost a file descriptor for each attempt.
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def note(self, event: str, info: dict[str, Any]) -> None:
+        """Follow the library's progress; it calls this at every step."""
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.complete":
+            self._stream = None
+
+    async def close(self) -> None:
+        """Close the connection whose handshake did not end."""
+        if self._stream is not None:
+            await self._stream.aclose()
 
 
 def _complaint(error: httpx2.TransportError) -> str:
