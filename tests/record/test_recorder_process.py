@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -129,22 +128,23 @@ def test_a_forked_child_gets_a_tape_of_its_own_and_never_touches_its_parents(
 
 @pytest.mark.requirement("F14")
 def test_a_child_of_multiprocessing_says_goodbye(tmp_path: Path, read_tape: ReadTape) -> None:
-    recorder = Recorder("engine", data_dir=tmp_path)
-    recorder.record_tick({"i": 1.0})
-
-    def work() -> None:
-        recorder.record_tick({"i": 2.0})
-
-    worker = multiprocessing.get_context("fork").Process(target=work)
-    worker.start()
-    worker.join()
-    assert worker.exitcode == 0
-    recorder.close()
-    (child,) = [
-        path
-        for path in tapes(tmp_path)
-        if str(path) != recorder.path and TapeReader(path).header.parent_pid
-    ]
+    out = run(
+        """
+        import multiprocessing
+        from tapewatch import Recorder
+        recorder = Recorder("engine")
+        recorder.record_tick({"i": 1.0})
+        def work():
+            recorder.record_tick({"i": 2.0})
+        worker = multiprocessing.get_context("fork").Process(target=work)
+        worker.start()
+        worker.join()
+        assert worker.exitcode == 0
+        """,
+        tmp_path,
+    )
+    assert (out.returncode, out.stderr) == (0, "")
+    _parent, child = sorted(tapes(tmp_path), key=lambda p: TapeReader(p).header.parent_pid)
     written = read_tape(child)
     assert written.ticks == [{"i": 2.0}]
     assert written.counters.state == "stopped"

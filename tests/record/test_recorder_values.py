@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -347,3 +348,24 @@ def test_whatever_is_recorded_is_read(
             else:
                 assert same(found[name], value)
     assert (written.lost, written.torn, written.skipped_bytes) == (0, 0, 0)
+
+
+def test_context_may_use_any_name(recorder: Recorder, read_recorder: Read) -> None:
+    recorder.record_error("e", error="x", name="y", self="z")
+    recorder.state("s", name="n")
+    with recorder.timer("t", name="n"):
+        pass
+    written = read_recorder(recorder)
+    assert written.events[0].body["context"] == {"error": "x", "name": "y", "self": "z"}
+    assert written.events[1].body["fields"] == {"name": "n"}
+    assert written.series[0][1] == {"name": "n"}
+
+
+def test_without_the_interpreter_lock_recording_is_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
+    recorder = Recorder("engine", data_dir=tmp_path)
+    recorder.record_tick({"a": 1.0})
+    assert not recorder.recording
+    assert "GIL" in caplog.text

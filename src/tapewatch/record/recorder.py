@@ -127,6 +127,8 @@ class Recorder:
         self.record_tick = bind_record_tick(self)
         self._frame_bytes, self._event_bytes = frame_bytes, event_bytes
         try:
+            if not getattr(sys, "_is_gil_enabled", lambda: True)():
+                raise RuntimeError("claiming a slot in one step needs CPython with its GIL")
             import msgspec  # half of the cost of starting up; only who records pays it
 
             encoder = msgspec.msgpack.Encoder(
@@ -176,7 +178,7 @@ class Recorder:
         except Exception:
             self.failed_frame()
 
-    def record_error(self, error: BaseException | str, **context: object) -> None:
+    def record_error(self, error: BaseException | str, /, **context: object) -> None:
         """Record an error: an exception with where it was raised, or a text.
 
         Args:
@@ -200,14 +202,14 @@ class Recorder:
         except Exception:
             self.failed_event()
 
-    def state(self, name: str, **fields: object) -> None:
+    def state(self, name: str, /, **fields: object) -> None:
         """Record that the engine entered a state, for example ``state("halted", by="risk")``."""
         try:
             self._event(_STATE, {"state": name, "fields": fields})
         except Exception:
             self.failed_event()
 
-    def timer(self, name: str, **labels: object) -> Timer:
+    def timer(self, name: str, /, **labels: object) -> Timer:
         """Return a timer: ``with recorder.timer("risk"): ...``, or a decorator, sync or async.
 
         Each time it ends, ``<name>.duration_seconds`` and ``<name>.ok`` (0 if an exception came

@@ -92,7 +92,7 @@ class TapeReader:
                 are counted as torn.
             max_frames: At most this many records from each ring, to bound memory; ``more`` says
                 that there are others. None = 65536 of a live tape, everything when ``final``.
-                Of a live tape, decoded records beyond a thousand or two also wait for the next poll.
+                Decoded records of a live tape beyond a thousand or two also wait.
         """
         if max_frames is None:
             max_frames = EVERYTHING if final else MAX_FRAMES

@@ -67,6 +67,10 @@ class TapeSource:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            self.close()
+
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes, filled up with zeros where there are none."""
         try:
