@@ -10,6 +10,12 @@ from tapewatch.model.terminal import escape_controls
 PROGRAM = "tapewatch"
 
 
+class NotThereError(TapewatchError):
+    """Nothing has the name that was asked for."""
+
+    code = "not_found"
+
+
 def tell(text: str) -> None:
     """Print one line or several, the first after the program's name."""
     lines = [escape_controls(part) for part in text.split("\n")]

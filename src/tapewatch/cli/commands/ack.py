@@ -30,10 +30,15 @@ def ack(
     url: options.Url = None,
     token_file: options.TokenFile = None,
 ) -> int:
-    """Take an alert: reminders and escalation end, the alert itself stays until it resolves.
+    """Take an alert, so that everybody knows who has it.
 
-    Examples: tapewatch ack heartbeat_lapsed --note "restarting the engine";
-    tapewatch ack 0a1b2c3d4e5f6071-18a --by maria
+    Reminders end; the alert itself stays until it resolves.
+
+    Examples:
+
+    \b
+      tapewatch ack heartbeat_lapsed --note "restarting the engine"
+      tapewatch ack 0a1b2c3d4e5f6071-18a --by maria
     """
     place = find_place(config, data_dir, url, token_file)
     from tapewatch.cli.client import alert_path, connect

@@ -21,17 +21,21 @@ def check_config(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="The file; default: the one run would use.", show_default=False
+            metavar="FILE", help="The file; default: the one run would use.", show_default=False
         ),
     ] = None,
     json_output: options.Json = False,
     config: options.Config = None,
 ) -> int:
-    """Check configuration, rule files and packs with the code that the daemon runs.
+    """Check configuration, rule files and packs.
 
-    Every problem is shown in one pass with file, line and column.
+    The daemon runs the same code. Every problem is shown in one pass with file, line and column.
 
-    Examples: tapewatch check-config; tapewatch check-config ./tapewatch.yaml --json
+    Examples:
+
+    \b
+      tapewatch check-config
+      tapewatch check-config ./tapewatch.yaml --json
     """
     return check_and_tell(file or config, flags=(), json_output=json_output)
 

@@ -23,8 +23,11 @@ def completion(
 ) -> int:
     """Print the completion script of a shell.
 
-    Examples: eval "$(tapewatch completion bash)";
-    tapewatch completion fish > ~/.config/fish/completions/tapewatch.fish
+    Examples:
+
+    \b
+      eval "$(tapewatch completion bash)"
+      tapewatch completion fish > ~/.config/fish/completions/tapewatch.fish
     """
     from typer import completion as typer_completion
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapewatch.cli import exit_codes, options, output
 from tapewatch.cli.telling import tell
+from tapewatch.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tapewatch.config.load import LoadedConfig
+    from tapewatch.config.view import ShownSetting
 
 
 def show(
@@ -20,14 +25,22 @@ def show(
 ) -> int:
     """Show every effective setting and where its value comes from. Secrets are masked.
 
-    Examples: tapewatch config show; tapewatch config show --changed --json
+    Examples:
+
+    \b
+      tapewatch config show
+      tapewatch config show --changed --json
     """
     from tapewatch.cli.commands.run_daemon import flag_values
     from tapewatch.config.load import load_config
     from tapewatch.config.view import shown_settings
 
     loaded = load_config(config, flags=flag_values(data_dir=data_dir))
-    rows = [row for row in shown_settings(loaded) if not changed or row.origin != "default"]
+    rows = shown_settings(loaded)
+    if changed:
+        rows = [row for row in rows if row.origin != "default"]
+    else:
+        rows += _pack_defaults(loaded)
     if json_output:
         output.print_json(
             {
@@ -43,3 +56,21 @@ def show(
         tell(f"warning: {warning}")
     output.table(("SETTING", "VALUE", "ORIGIN"), [(r.name, r.text, r.origin) for r in rows])
     return exit_codes.OK
+
+
+def _pack_defaults(loaded: LoadedConfig) -> list[ShownSetting]:
+    """Return the thresholds that the packs bring and nobody has set."""
+    from tapewatch.config.view import ShownSetting
+    from tapewatch.daemon.rule_set import load_rule_set
+
+    try:
+        packs = load_rule_set(loaded).packs
+    except ConfigError:
+        tell("the rules have problems; tapewatch check-config shows them")
+        return []
+    return [
+        ShownSetting(f"packs[{index}].thresholds.{name}", value, f"default of pack {pack.name}")
+        for index, pack in enumerate(packs)
+        for name, value in pack.thresholds.items()
+        if name not in loaded.settings.packs[index].thresholds
+    ]

@@ -41,9 +41,15 @@ def demo(
         bool, typer.Option("--page/--no-page", help="Open the page in a browser.")
     ] = True,
 ) -> int:
-    """Watch a real paper-trading engine over recorded market data, with faults injected.
+    """Watch a paper-trading engine over recorded market data.
 
-    Examples: tapewatch demo; tapewatch demo --seconds 40 --json
+    Faults are injected by a timetable, and the time until each alert is measured.
+
+    Examples:
+
+    \b
+      tapewatch demo
+      tapewatch demo --seconds 40 --json
     """
     try:
         from tapewatch.demo.runner import run_demo

@@ -20,9 +20,13 @@ def doctor(
     config: options.Config = None,
     data_dir: options.DataDir = None,
 ) -> int:
-    """Check everything that can keep Tapewatch from working, and say how to fix it.
+    """Find what keeps Tapewatch from working, and say how to fix it.
 
-    Examples: tapewatch doctor; tapewatch doctor --network --json
+    Examples:
+
+    \b
+      tapewatch doctor
+      tapewatch doctor --network --json
     """
     from tapewatch.cli.diagnosis import Outcome, findings
     from tapewatch.cli.place import find_place

@@ -12,8 +12,8 @@ import typer
 
 from tapewatch.cli import options, output
 from tapewatch.cli.output import state_cell
+from tapewatch.cli.telling import NotThereError
 from tapewatch.cli.verdict import answered, counted, health_status, together, word
-from tapewatch.model.errors import TapewatchError
 from tapewatch.model.health import HealthStatus
 from tapewatch.model.terminal import escape_controls
 
@@ -38,7 +38,7 @@ class Report:
 def health(
     service: Annotated[
         str | None,
-        typer.Argument(metavar="[SERVICE]", help="One check alone.", show_default=False),
+        typer.Argument(metavar="SERVICE", help="One check alone.", show_default=False),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the first line alone.")
@@ -54,7 +54,12 @@ def health(
     Exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Without a running daemon the last saved
     values are judged with their age, and the answer is never 0.
 
-    Examples: tapewatch health; tapewatch health --quiet; tapewatch health engine:momentum --json
+    Examples:
+
+    \b
+      tapewatch health
+      tapewatch health --quiet
+      tapewatch health engine:momentum --json
     """
 
     def work() -> int:
@@ -112,7 +117,7 @@ def _report(
         whole = together(said if running else said + _statuses(checks))
         return Report(running, str(view.get("message", "")), checks, whole)
     if service not in checks:
-        raise TapewatchError(
+        raise NotThereError(
             f'no check is called "{service}"', next_step="tapewatch health lists the checks"
         )
     one = checks[service]

@@ -17,7 +17,7 @@ def init(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help="Where to write it; - is standard output. "
             "Default: ~/.config/tapewatch/tapewatch.yaml, which every command finds by itself.",
             show_default=False,
@@ -26,7 +26,12 @@ def init(
 ) -> int:
     """Write a commented starter configuration. An existing file is never overwritten.
 
-    Examples: tapewatch init; tapewatch init ./tapewatch.yaml; tapewatch init -
+    Examples:
+
+    \b
+      tapewatch init
+      tapewatch init ./tapewatch.yaml
+      tapewatch init -
     """
     from tapewatch.config.load import user_config
     from tapewatch.config.starter import starter_text

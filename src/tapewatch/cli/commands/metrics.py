@@ -17,11 +17,10 @@ from tapewatch.cli.commands.query import clock, figure
 from tapewatch.cli.place import Place, find_place
 from tapewatch.cli.source import SeriesSource, open_source
 from tapewatch.cli.sparkline import sparkline
-from tapewatch.cli.telling import tell
+from tapewatch.cli.telling import NotThereError, tell
 from tapewatch.cli.when import span
 from tapewatch.model.clock import SECOND
 from tapewatch.model.duration import format_duration
-from tapewatch.model.errors import TapewatchError
 from tapewatch.model.labels import METRIC_NAME, Labels
 
 HELP = """Look at metrics of the recent past, or export them.
@@ -53,7 +52,7 @@ def show(
     field: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FIELD]",
+            metavar="FIELD",
             help="A metric such as pnl_daily, or its path in a tick such as pnl.daily.",
             show_default=False,
         ),
@@ -88,8 +87,11 @@ def show(
 
     Without FIELD all metrics are listed.
 
-    Examples: tapewatch metrics pnl_daily --window 1h; tapewatch metrics pnl.daily --aggregate max
-    --step 5m --format csv
+    Examples:
+
+    \b
+      tapewatch metrics pnl_daily --window 1h
+      tapewatch metrics pnl.daily --aggregate max --step 5m --format csv
     """
     if json_output:
         form = Format.JSON
@@ -139,8 +141,12 @@ def _whole_window(
         for item in source.query(text, end_s)["data"]["result"]:
             labels = Labels(item["metric"]).without_name()
             row = rows.setdefault(labels, {"labels": labels.as_dict()})
-            row[function] = float(item["value"][1])
+            row[function] = _number(function, item["value"][1])
     return [rows[labels] for labels in sorted(rows)]
+
+
+def _number(function: str, text: str) -> float | int:
+    return int(float(text)) if function == Aggregate.COUNT else float(text)
 
 
 def _by_step(
@@ -163,7 +169,7 @@ def _by_step(
             for at, value in item["values"]:
                 key = (labels, float(at))
                 row = rows.setdefault(key, {"until": float(at), "labels": labels.as_dict()})
-                row[function.value] = float(value)
+                row[function.value] = _number(function, value)
     return [rows[key] for key in sorted(rows)]
 
 
@@ -197,7 +203,7 @@ def _write(
         for row in rows:
             stamp = [clock(row["until"], place.zone)] if timed else []
             cells = [output.safe_cell(row["labels"].get(name, "")) for name in names]
-            writer.writerow([*stamp, *cells, *(repr(row.get(f, "")) for f in figures)])
+            writer.writerow([*stamp, *cells, *(row.get(f, "") for f in figures)])
         return
     columns = ["SERIES", *(f.upper() for f in figures)]
     if "until" in rows[0]:
@@ -233,7 +239,7 @@ def _nothing(source: SeriesSource, field: str, window: str, form: Format) -> int
             output.print_json([])
         return exit_codes.OK
     close = difflib.get_close_matches(name, names, 3, 0.5)
-    raise TapewatchError(
+    raise NotThereError(
         f'no metric is called "{name}"' + (f"; did you mean {', '.join(close)}?" if close else ""),
         next_step="tapewatch metrics lists what there is",
     )

@@ -18,7 +18,7 @@ import typer
 from tapewatch.cli import exit_codes, options, output
 from tapewatch.cli.place import find_place
 from tapewatch.cli.source import SeriesSource, open_source
-from tapewatch.cli.telling import tell
+from tapewatch.cli.telling import NotThereError, tell
 from tapewatch.cli.when import moment
 from tapewatch.model.clock import MILLISECOND, MINUTE, SECOND
 from tapewatch.model.duration import format_duration
@@ -40,9 +40,7 @@ class ExportFormat(StrEnum):
 def export(
     fields: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[FIELD]...", help="Metrics; default: every one.", show_default=False
-        ),
+        typer.Argument(metavar="FIELD", help="Metrics; default: every one.", show_default=False),
     ] = None,
     since: Annotated[str, typer.Option("--since", metavar="WHEN", help="From there on.")] = "24h",
     until: Annotated[str, typer.Option("--until", metavar="WHEN", help="Up to there.")] = "now",
@@ -64,8 +62,11 @@ def export(
 
     Columns: timestamp (UTC, milliseconds), metric, labels, value.
 
-    Examples: tapewatch metrics export --since 7d -o week.csv;
-    tapewatch metrics export pnl_daily equity --since 2026-11-20 --format json
+    Examples:
+
+    \b
+      tapewatch metrics export --since 7d -o week.csv
+      tapewatch metrics export pnl_daily equity --since 2026-11-20 --format json
     """
     place = find_place(config, data_dir, url, token_file)
     now_ns = time.time_ns()
@@ -79,7 +80,7 @@ def export(
         names = [f.replace(".", "_") for f in fields] if fields else source.metric_names()
         unknown = sorted(set(names) - set(source.metric_names()))
         if unknown:
-            raise TapewatchError(
+            raise NotThereError(
                 f"no metric is called {', '.join(unknown)}",
                 next_step="tapewatch metrics lists what there is",
             )

@@ -53,8 +53,11 @@ def query(
 ) -> int:
     """Evaluate PromQL, live or over what the last daemon saved.
 
-    Examples: tapewatch query 'pnl_daily'; tapewatch query 'max by (engine) (pnl_daily)'
-    --range 1h --step 1m
+    Examples:
+
+    \b
+      tapewatch query 'pnl_daily'
+      tapewatch query 'max by (engine) (pnl_daily)' --range 1h --step 1m
     """
     place = find_place(config, data_dir, url, token_file)
     now_ns = time.time_ns()

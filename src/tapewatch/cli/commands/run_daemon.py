@@ -44,7 +44,11 @@ def run(
 
     SIGTERM and Ctrl-C end it within 10 seconds, SIGHUP reads the configuration again.
 
-    Examples: tapewatch run; tapewatch run --config tapewatch.yaml --listen 127.0.0.1:9000
+    Examples:
+
+    \b
+      tapewatch run
+      tapewatch run --config tapewatch.yaml --listen 127.0.0.1:9000
     """
     flags = flag_values(data_dir=data_dir, listen=listen, retention=retention)
     if check:

@@ -35,7 +35,11 @@ def status(
     0 nothing above INFO, 1 a warning, 2 a critical or emergency alert, 3 nobody knows. Without a
     running daemon the last saved state is shown, and the answer is never 0.
 
-    Examples: tapewatch status; tapewatch status --json | jq '.alerts[].rule'
+    Examples:
+
+    \b
+      tapewatch status
+      tapewatch status --json | jq '.alerts[].rule'
     """
 
     def work() -> int:

@@ -70,10 +70,17 @@ def tail(
     config: options.Config = None,
     data_dir: options.DataDir = None,
 ) -> int:
-    """Show alerts as they are told, read from the alert files: works without the daemon.
+    """Show alerts as they are told.
 
-    Examples: tapewatch tail; tapewatch tail --since 1h --severity warning;
-    tapewatch tail --json | jq .rule
+    They are read from the alert files, so this works without the daemon. It goes on through
+    rotation and the change of the date until Ctrl-C.
+
+    Examples:
+
+    \b
+      tapewatch tail
+      tapewatch tail --since 1h --severity warning
+      tapewatch tail --json | jq .rule
     """
     from tapewatch.cli.alert_log import AlertFollower, dated_files, last_lines
 

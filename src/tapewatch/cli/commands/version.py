@@ -11,7 +11,11 @@ from tapewatch.cli import exit_codes, options, output
 def version(json_output: options.Json = False) -> int:
     """Print the version.
 
-    Examples: tapewatch version; tapewatch version --json
+    Examples:
+
+    \b
+      tapewatch version
+      tapewatch version --json
     """
     if json_output:
         output.print_json(
