@@ -344,6 +344,12 @@ def test_without_a_token_reading_is_open_on_loopback_and_changing_is_not(serve):
     assert service.reloads == 0
 
 
+@pytest.mark.requirement("T2")
+def test_only_post_is_a_reading_method_beside_get_and_head(open_server):
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "MADEUP"):
+        assert open_server.client().request(method, "/api/v1/query").status_code == 403
+
+
 @pytest.mark.requirement("T8")
 def test_every_answer_carries_the_security_headers(serve):
     server = serve()

@@ -116,7 +116,8 @@ class Guard:
         self._settings = settings
         self._metrics = metrics
         self._sessions = sessions
-        self._read_posts = frozenset(read_posts)
+        self._posts = frozenset(read_posts) | {LOGIN_PATH}
+        """POST routes that change nothing."""
         self._monotonic = monotonic
         self._token = settings.token.encode() if settings.token is not None else None
         self._throttle = FailureThrottle(monotonic)
@@ -184,7 +185,8 @@ class Guard:
         if isinstance(granted, Response):
             return granted
         state[ACCESS_KEY] = granted
-        if scope["method"] in _READ_METHODS or path == LOGIN_PATH or path in self._read_posts:
+        reads = scope["method"] in _READ_METHODS
+        if reads or (scope["method"] == "POST" and path in self._posts):
             return None
         return _change_refusal(granted, headers)
 
@@ -262,7 +264,7 @@ class Guard:
         return limited
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        changes = scope["method"] not in _READ_METHODS and scope["path"] not in self._read_posts
+        changes = scope["method"] not in _READ_METHODS and scope["path"] not in self._posts
         refused = status in (401, 403, 421, 429)
         if not (self._settings.access_log or changes or refused):
             return
