@@ -16,13 +16,13 @@ NAMES = ("TAPEWATCH_DATA_DIR", "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
     [
         ("/flag", {"TAPEWATCH_DATA_DIR": "/ours", "STATE_DIRECTORY": "/sys"}, "/flag"),
         (Path("/flag"), {"TAPEWATCH_DATA_DIR": "/ours"}, "/flag"),
-        ("~/flag", {"HOME": "/home/t"}, "/home/t/flag"),
+        ("~/flag", {"HOME": "/people/t"}, "/people/t/flag"),
         (None, {"TAPEWATCH_DATA_DIR": "/ours", "STATE_DIRECTORY": "/sys"}, "/ours"),
-        (None, {"TAPEWATCH_DATA_DIR": "~/ours", "HOME": "/home/t"}, "/home/t/ours"),
+        (None, {"TAPEWATCH_DATA_DIR": "~/ours", "HOME": "/people/t"}, "/people/t/ours"),
         ("", {"TAPEWATCH_DATA_DIR": "", "STATE_DIRECTORY": "/sys:/other"}, "/sys"),
-        (None, {"XDG_STATE_HOME": "/xdg", "HOME": "/home/t"}, "/xdg/tapewatch"),
-        (None, {"XDG_STATE_HOME": "rel", "HOME": "/home/t"}, "/home/t/.local/state/tapewatch"),
-        (None, {"HOME": "/home/t"}, "/home/t/.local/state/tapewatch"),
+        (None, {"XDG_STATE_HOME": "/xdg", "HOME": "/people/t"}, "/xdg/tapewatch"),
+        (None, {"XDG_STATE_HOME": "rel", "HOME": "/people/t"}, "/people/t/.local/state/tapewatch"),
+        (None, {"HOME": "/people/t"}, "/people/t/.local/state/tapewatch"),
     ],
 )
 def test_the_first_that_is_set_wins(

@@ -199,18 +199,19 @@ recorder = Recorder("engine")
 pipe = int(sys.argv[1])
 page = __import__("mmap").mmap(pipe, 4096)
 tick = recorder.record_tick
+number = struct.Struct("<q").pack  # pack_into would show zeros for a moment
 i = 0
 print("ready", flush=True)
 while True:
     i += 1
     tick({"i": i, "x": 1.5})
-    struct.pack_into("<q", page, 0, i)
+    page[0:8] = number(i)
     if i % 7 == 0:
         tick({"nested": {"i": i, "pad": "x" * (i % 1500)}})
-        struct.pack_into("<q", page, 8, i)
+        page[8:16] = number(i)
     if i % 11 == 0 and i < 50_000:
         recorder.record_error("e", i=i)
-        struct.pack_into("<q", page, 16, i)
+        page[16:24] = number(i)
 """
 
 

@@ -222,6 +222,22 @@ def test_a_hole_of_a_dead_writer_is_torn_at_once(new_tape: NewTape, ticks_in: Ti
     assert (ticks_in(batch), batch.torn) == ([0, 2], 1)
 
 
+def test_a_torn_tail_is_counted_once(new_tape: NewTape, ticks_in: TicksIn) -> None:
+    tape = new_tape(64)
+    tape.tick(0)
+    tape.tick(1)
+    start = tape.writer.frames.offset + 2 * 256
+    tape.writer.map[start + 32 : start + 44] = b"x" * 12
+    reader = TapeReader(tape.path)
+    assert ticks_in(reader.poll()) == [0]
+    assert reader.poll().is_empty
+    batch = reader.poll(final=True)
+    assert (ticks_in(batch), batch.torn, batch.skipped_bytes) == ([], 1, 256)
+    assert reader.poll(final=True).is_empty
+    again = TapeReader(tape.path, reader.position())
+    assert again.poll(final=True).is_empty
+
+
 def test_a_wide_hole_before_the_last_record_is_seen_through(
     new_tape: NewTape, ticks_in: TicksIn
 ) -> None:

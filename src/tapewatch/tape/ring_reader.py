@@ -154,9 +154,8 @@ class RingReader:
                 window, self._slots - (cursor & self._mask), limit - gathered, reach - cursor
             )
             if count <= 0:
-                tail = sum(seq >= self._next_seq for seq in unfinished)
-                out.torn += tail
-                out.skipped_bytes += tail * SLOT
+                if final and gathered < limit:
+                    self._pass_torn_tail(unfinished, out)
                 return gathered >= limit
             before = out.count
             blocks, (lapped, newer), begun = self._scan(cursor, cursor + count, out)
@@ -178,6 +177,14 @@ class RingReader:
             unseen = cursor - self._next_seq
             if not final and unseen >= PROBE_SLOTS and cursor > newest_seq:
                 return False
+
+    def _pass_torn_tail(self, unfinished: list[int], out: Gathering) -> None:
+        """Count what a dead writer had begun behind the last whole record, once."""
+        tail = [seq for seq in unfinished if seq >= self._next_seq]
+        if tail:
+            out.torn += len(tail)
+            out.skipped_bytes += len(tail) * SLOT
+            self._next_seq = tail[-1] + 1
 
     def _advance(self, block: _Block, out: Gathering, *, lapped: int) -> None:
         """Go on past whole records and account for what lies between the last ones and these."""
