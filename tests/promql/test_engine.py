@@ -19,6 +19,7 @@ from tapewatch.promql import (
     VectorSample,
     parse,
 )
+from tapewatch.series.head import Head
 from tapewatch.series.querier import STALE, is_stale
 from tapewatch.testing import MemoryQuerier
 
@@ -400,6 +401,34 @@ def test_evaluating_many_instants_at_once_equals_each_alone(
         assert found.keys() == expected.keys()
         for labels, value in found.items():
             assert value == pytest.approx(expected[labels], rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(SAMPLES, min_size=1, max_size=4),
+    st.sampled_from(["m", "m offset 10s", "sum(m)", "timestamp(m)", "rate(m[1m])"]),
+    st.sets(st.integers(0, 240), min_size=1, max_size=8),
+)
+def test_the_head_answers_as_series_in_a_list_do(
+    rows: list[list[tuple[float, float]]], query: str, seconds: set[int]
+) -> None:
+    head, listed = Head(), MemoryQuerier()
+    for i, samples in enumerate(rows):
+        labels = Labels.of("m", i=str(i))
+        listed.add(labels, [(at(t), v) for t, v in samples])
+        for t, v in samples:
+            head.append(labels, at(t), v)
+    times = np.array([at(s) for s in sorted(seconds)], dtype=np.int64)
+    for chosen in (times, times[-1:]):
+        found, wanted = (
+            QueryEngine(querier, lookback_ns=MINUTE).at(query, chosen) for querier in (head, listed)
+        )
+        assert dict(zip(found.labels, found.present.tolist(), strict=True)) == dict(
+            zip(wanted.labels, wanted.present.tolist(), strict=True)
+        )
+        assert np.nansum(found.values[found.present]) == pytest.approx(
+            np.nansum(wanted.values[wanted.present]), nan_ok=True
+        )
 
 
 @settings(max_examples=100, deadline=None)

@@ -22,7 +22,7 @@ from tapewatch.promql.result import (
     VectorSample,
 )
 from tapewatch.promql.values import LabelSpace, Value, Vector, Windows, alive_rows, pick
-from tapewatch.series.querier import Querier, SeriesSlice, Times
+from tapewatch.series.querier import NewestQuerier, Querier, SeriesSlice, Times
 
 _cached_parse = lru_cache(maxsize=512)(parse)
 
@@ -57,6 +57,7 @@ class QueryEngine:
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._querier = querier
+        self._newest = querier if isinstance(querier, NewestQuerier) else None
         self._lookback_ns = lookback_ns
         self._limits = limits
         self._monotonic = monotonic
@@ -171,6 +172,7 @@ class QueryEngine:
         monotonic = self._monotonic
         return Evaluation(
             self._querier,
+            self._newest,
             self._lookback_ns,
             self._limits,
             self._labels,

@@ -28,7 +28,7 @@ from tapewatch.promql.ast import (
 from tapewatch.promql.functions import FUNCTIONS, Invocation
 from tapewatch.promql.result import QueryLimits, QueryTimeoutError
 from tapewatch.promql.values import Floats, LabelSpace, Value, Vector, Windows, alive_rows
-from tapewatch.series.querier import Querier, Times
+from tapewatch.series.querier import NewestQuerier, Querier, Times
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -38,6 +38,8 @@ class Evaluation:
     """What is shared by all nodes while one expression is evaluated."""
 
     querier: Querier
+    newest: NewestQuerier | None
+    """The querier again, if it can answer instant selectors by their newest samples alone."""
     lookback_ns: int
     limits: QueryLimits
     labels: LabelSpace

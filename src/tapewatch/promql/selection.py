@@ -135,8 +135,12 @@ def sampled(evaluation: Evaluation, node: VectorSelector, times: Times) -> tuple
     """Return an instant vector and the times of its samples, shape (m, n)."""
     instants = _instants(evaluation, node, times)
     lookback = evaluation.lookback_ns
-    start, end = int(instants[0]) - lookback + 1, int(instants[-1])
-    slices = evaluation.querier.select(node.matchers, start, end)
+    first, end = int(instants[0]), int(instants[-1])
+    start = first - lookback + 1
+    if evaluation.newest is not None:
+        slices = evaluation.newest.select_newest(node.matchers, start, first, end)
+    else:
+        slices = evaluation.querier.select(node.matchers, start, end)
     one_name = node.exact_name != ""
     if len(instants) == 1:
         vector, stamps = _newest(slices, one_name)

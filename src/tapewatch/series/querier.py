@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -79,4 +79,19 @@ class Querier(Protocol):
 
     def series(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[Labels]:
         """Return the sorted label sets of matching series that may have samples in [start, end]."""
+        ...
+
+
+@runtime_checkable
+class NewestQuerier(Querier, Protocol):
+    """A querier that answers instant selectors without reading all that they look back over."""
+
+    def select_newest(
+        self, matchers: Sequence[Matcher], start_ns: int, first_ns: int, end_ns: int
+    ) -> list[SeriesSlice]:
+        """Return what instant selectors see that look back to ``start`` from [first, end].
+
+        These are the samples in (first, end], and of the samples in [start, first] the newest
+        alone. Otherwise as ``select``.
+        """
         ...
