@@ -56,6 +56,7 @@ soak: dev-env ## one hour of the demo with its faults repeated; fails on a misse
 
 reference: dev-env ## write the reference pages anew from the code
 	@$(PY) tools/reference.py
+	@$(PY) -m tapewatch.config.reference > docs/reference/configuration.md
 
 docs: dev-env ## the tests that hold the documentation to the code
 	$(PYTEST) -q tests/project/test_docs.py

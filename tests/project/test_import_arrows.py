@@ -24,7 +24,16 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     # The Querier protocol and its types are the one thing of `series` that readers know.
     "promql": frozenset({"model", "series.querier", "series.matching"}),
     # `config.yaml_document` is the one safe reader of YAML, with the place of every value.
-    "rules": frozenset({"model", "promql", "series.querier", "sessions", "config.yaml_document"}),
+    "rules": frozenset(
+        {
+            "model",
+            "promql",
+            "series.querier",
+            "series.matching",
+            "sessions",
+            "config.yaml_document",
+        }
+    ),
     "alerts": frozenset({"model"}),
     "finance": frozenset({"model"}),
     "detect": frozenset({"model"}),
