@@ -347,8 +347,8 @@ class Head:
         """
         drained: list[TableSlice] = []
         with self._lock:
-            dirty, self._dirty = self._dirty, []
-            for group in dirty:
+            self._dirty = [group for group in self._dirty if group.alive]
+            for group in self._dirty:
                 labels = tuple(self._index.labels(n) for n in group.numbers)
                 for block in group.blocks:
                     start = block.persisted
@@ -367,7 +367,6 @@ class Head:
                                 stop,
                             )
                         )
-                self._dirty.append(group)
         return drained
 
     def persisted(self, drained: Iterable[TableSlice]) -> None:

@@ -24,6 +24,7 @@ CHECK_SECONDS = 2.0
 _OPEN_TIMEOUT_SECONDS = 2.0
 _IDLE_READERS = 4
 _PROGRESS_STEPS = 20_000
+_HEADER_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ class Database:
         """
         with self.lock:
             try:
-                self._usable().execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+                # It yields a row without columns for each page, at which execute would stop.
+                self._usable().executescript(f"PRAGMA incremental_vacuum({pages})")
             except sqlite3.Error as error:
                 raise storage_error("shrinking", self.path, error) from error
 
@@ -173,6 +175,12 @@ class Database:
             with suppress(OSError):
                 total += part.stat().st_size
         return total
+
+    def free_bytes(self) -> int:
+        """Return the bytes inside the file that hold nothing and are used before it grows."""
+        with self.reading("measuring") as connection:
+            pages = connection.execute("PRAGMA freelist_count").fetchone()[0]
+            return int(pages * connection.execute("PRAGMA page_size").fetchone()[0])
 
     def backup(self, target: Path) -> None:
         """Write a consistent copy while others write; the copy appears whole or not at all.
@@ -219,10 +227,9 @@ class Database:
             return None
         except OSError as error:
             raise storage_error("opening", self.path, error) from error
-        log = self.path.with_name(self.path.name + "-wal")
-        if size == 0:
+        if size < _HEADER_BYTES:
             # SQLite would take it for a new file, and throw the log of the lost one away.
-            return "the file is empty" if log.exists() and log.stat().st_size else None
+            return f"the file has {size} bytes, less than a header"
         connection = self._connect(_OPEN_TIMEOUT_SECONDS)
         try:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -233,6 +240,8 @@ class Database:
                     f"{self.path} is a database, but not a {self._schema.what} of Tapewatch",
                     next_step="move it away or name another data directory",
                 )
+            if version < 1:
+                return f"it says that it has version {version}"
             if version > len(self._schema.migrations):
                 raise StorageError(
                     f"the {self._schema.what} {self.path} has version {version}; this program "
@@ -241,7 +250,8 @@ class Database:
                 )
             return _quick_check(connection) or self._missing(connection, version)
         except sqlite3.Error as error:
-            if kind_of(error) is StorageFailure.CORRUPT:
+            generic = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+            if generic or kind_of(error) is StorageFailure.CORRUPT:
                 return str(error)
             raise storage_error(f"opening the {self._schema.what}", self.path, error) from error
         finally:
@@ -262,29 +272,51 @@ class Database:
 
     def _begin(self) -> None:
         if not self.path.exists():
-            _create(self.path)
+            self._make()
         writer = self._connect(_OPEN_TIMEOUT_SECONDS)
         self._writer = writer
-        version = int(writer.execute("PRAGMA user_version").fetchone()[0])
-        if version == 0:
-            # These two take effect only before the first table is made.
-            writer.execute(f"PRAGMA page_size={self._settings.page_size}")
-            writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
         writer.execute("PRAGMA journal_mode=WAL")
+        self._migrate(writer)
         self._prepare(writer)
+
+    def _make(self) -> None:
+        """Make a fresh file whole under another name, so that a half-made one is never found."""
+        fresh = self.path.with_name(f".{self.path.name}.new")
+        for part in _parts(fresh):
+            with suppress(FileNotFoundError):
+                part.unlink()
+        _create(fresh)
+        maker = sqlite3.connect(fresh, isolation_level=None)
+        try:
+            # These two take effect only before the first table is made.
+            maker.execute(f"PRAGMA page_size={self._settings.page_size}")
+            maker.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            self._migrate(maker)
+        finally:
+            maker.close()
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        for suffix in ("-wal", "-shm"):
+            # They belong to a file that is gone; with the new one they would be misread.
+            with suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).unlink()
+        fresh.rename(self.path)
+        sync_directory(self.path.parent)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         for number, script in enumerate(self._schema.migrations[version:], version + 1):
-            writer.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             try:
                 for statement in _statements(script):
-                    writer.execute(statement)
-                writer.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                writer.execute(f"PRAGMA user_version={number}")
-                writer.execute("COMMIT")
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={number}")
+                connection.execute("COMMIT")
             except sqlite3.Error:
                 with suppress(sqlite3.Error):
-                    writer.execute("ROLLBACK")
+                    connection.execute("ROLLBACK")
                 raise
-        sync_directory(self.path.parent)
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
         writer.execute(f"PRAGMA synchronous={self._settings.synchronous}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def storage_error(doing: str, path: Path, error: sqlite3.Error | OSError) -> Sto
         found = error.strerror or str(error)
     else:
         kind = kind_of(error)
+        if kind is StorageFailure.IO and not os.access(path.parent, os.W_OK):
+            # SQLite cannot make its log file there, and calls that "unable to open".
+            kind = StorageFailure.READONLY
         name = getattr(error, "sqlite_errorname", "")
         found = f"{error} ({name})" if name else str(error)
     return StorageError(

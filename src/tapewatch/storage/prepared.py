@@ -57,8 +57,9 @@ class PreparedCommit:
             "INSERT OR IGNORE INTO events (source, number, kind, time_ns, body) "
             "VALUES (?, ?, ?, ?, ?)",
             [
-                (plain(e.source), e.number, plain(e.kind), e.time_ns, to_text(dict(e.body)))
+                (plain(e.source), _held(e.number), plain(e.kind), _held(e.time_ns), body)
                 for e in effects.events
+                for body in (to_text(dict(e.body)),)
             ],
         )
 
@@ -81,6 +82,11 @@ class PreparedCommit:
             f"DELETE FROM {table} WHERE {key} = ?",  # noqa: S608 - our own words
             [(plain(name),) for name, body in pairs if body is None],
         )
+
+
+def _held(number: int) -> int:
+    """Return the number within SQLite's 64 bits: one wild event must not hold up every commit."""
+    return max(-(1 << 63), min((1 << 63) - 1, number))
 
 
 def _vanished(transition: Transition) -> bool:

@@ -37,7 +37,7 @@ MIN_FREE_BYTES = 8 << 20
 _PRUNED_AT_ONCE = 512
 _PRUNED_TRANSACTIONS = 100
 _VACUUMED_PAGES = 2048
-_GIVEN_UP_AT_ONCE = 64
+_GIVEN_UP_AT_ONCE = 8
 _NAMED_COLUMNS = 32
 """Up to so many columns of a chunk are asked for by name; of more, the whole chunk is read."""
 _SETTINGS = Settings(synchronous="NORMAL", busy_seconds=0.1, page_size=8192)
@@ -81,8 +81,8 @@ class SampleStore:
         self.samples_written = 0
         self.samples_given_up = 0
         """Samples deleted before their time because the disk was nearly full."""
-        self.damaged_chunks = 0
-        """Chunks that could not be read and were left out of an answer."""
+        self.damaged_columns = 0
+        """Columns of chunks that could not be read and were left out of an answer."""
         with database.reading("loading") as connection:
             self._catalogue = Catalogue.load(connection)
             newest = connection.execute("SELECT max(max_ns) FROM chunks").fetchone()[0]
@@ -235,8 +235,9 @@ class SampleStore:
             return []
         newest: dict[tuple[int, int], tuple[Times, Values]] = {}
         with self._database.reading("reading samples from") as connection:
-            for table, missing in wanted.items():
-                self._newest_of(connection, table, missing, start_ns, end_ns, newest)
+            for table, wanted_columns in wanted.items():
+                found_in = self._newest_of(connection, table, wanted_columns, start_ns, end_ns)
+                newest.update({(table, column): part for column, part in found_in.items()})
         slices = []
         for labels, columns in places:
             found = [newest[place] for place in columns if place in newest]
@@ -350,22 +351,27 @@ class SampleStore:
         found: dict[tuple[int, int], list[tuple[int, Piece]]],
     ) -> None:
         row = connection.execute("SELECT times FROM chunks WHERE id = ?", (chunk.id,)).fetchone()
+        # What is damaged must not hide what is not; the count makes it visible.
         try:
             times = decode_times(row[0])
-            low = int(times.searchsorted(start_ns, "left"))
-            high = int(times.searchsorted(end_ns, "right"))
-            if low == high:
-                return
-            times = times[low:high]
-            for column, data in _columns(connection, chunk.id, wanted):
-                values = decode_values(data)[low:high]
-                if len(values) != len(times):
-                    raise ChunkError("a column is shorter than its times")
-                piece = Piece(times, values, has_absent(data), (chunk.id, low, high))
-                found.setdefault((chunk.table, column), []).append((chunk.id, piece))
         except ChunkError:
-            # One damaged chunk must not hide all others; the count makes it visible.
-            self.damaged_chunks += 1
+            self.damaged_columns += 1
+            return
+        low = int(times.searchsorted(start_ns, "left"))
+        high = int(times.searchsorted(end_ns, "right"))
+        if low == high:
+            return
+        rows = times[low:high]
+        for column, data in _columns(connection, chunk.id, wanted):
+            try:
+                values = decode_values(data)
+                if len(values) != len(times):
+                    raise ChunkError("a column must be as long as its times")
+            except ChunkError:
+                self.damaged_columns += 1
+                continue
+            piece = Piece(rows, values[low:high], has_absent(data), (chunk.id, low, high))
+            found.setdefault((chunk.table, column), []).append((chunk.id, piece))
 
     def _newest_of(
         self,
@@ -374,33 +380,29 @@ class SampleStore:
         columns: set[int],
         start_ns: int,
         end_ns: int,
-        newest: dict[tuple[int, int], tuple[Times, Values]],
-    ) -> None:
-        """Find the newest sample of some columns of one table."""
-        # Chunks of late samples overlap others: a chunk that begins after what was found is asked
-        # too, so the search ends only where no older chunk can reach further.
+    ) -> dict[int, tuple[Times, Values]]:
+        """Return the newest sample of some columns of one table."""
+        best: dict[int, tuple[tuple[int, int], Times, Values]] = {}
         chunks = connection.execute(
             "SELECT id, rows, max_ns FROM chunks "
-            "WHERE table_id = ? AND max_ns >= ? AND min_ns <= ? ORDER BY max_ns DESC, id DESC",
+            "WHERE table_id = ? AND max_ns >= ? AND min_ns <= ? ORDER BY max_ns DESC",
             (table, start_ns, end_ns),
         )
         for number, rows, max_ns in chunks:
-            missing = {
-                column
-                for column in columns
-                if (known := newest.get((table, column))) is None or int(known[0][0]) < max_ns
-            }
+            # Chunks may overlap where samples came late. One that reaches no further than what
+            # was found cannot have a newer sample; one that reaches as far may have a later word.
+            missing = {c for c in columns if c not in best or best[c][0][0] <= max_ns}
             if not missing:
                 break
             found: dict[tuple[int, int], list[tuple[int, Piece]]] = {}
             chunk = _Chunk(number, table, rows)
             self._unpack(connection, chunk, missing, start_ns, end_ns, found)
-            for place, [(_, piece)] in found.items():
+            for (_, column), [(_, piece)] in found.items():
                 for series in join([(EMPTY, [piece])]):
-                    last = series.times[-1:], series.values[-1:]
-                    known = newest.get(place)
-                    if known is None or last[0][0] > known[0][0]:
-                        newest[place] = last
+                    rank = int(series.times[-1]), number
+                    if column not in best or rank > best[column][0]:
+                        best[column] = rank, series.times[-1:], series.values[-1:]
+        return {column: (times, values) for column, (_, times, values) in best.items()}
 
     def _delete(
         self, condition: str, arguments: Sequence[Any], limit: int
@@ -450,8 +452,9 @@ class SampleStore:
             return
         if disk.f_bavail * disk.f_frsize >= self._min_free_bytes + needed:
             return
-        freed = 0
-        while freed < 2 * needed:
+        room = self._database.free_bytes()
+        # Pages are not filled to the brim, so twice as much is asked for.
+        while room < 2 * needed:
             chunks, (samples, size) = self._delete("1", (), _GIVEN_UP_AT_ONCE)
             if not chunks:
                 raise StorageError(
@@ -461,7 +464,7 @@ class SampleStore:
                     next_step="free space on the disk; it is tried again",
                 )
             self.samples_given_up += samples
-            freed += size
+            room += size
 
 
 def _encode(piece: TableSlice) -> list[_Encoded]:
