@@ -9,7 +9,7 @@ from typing import Any
 from tapewatch.cli.place import Place
 from tapewatch.cli.source import SeriesSource
 from tapewatch.ingest.artifacts import check_freshness
-from tapewatch.model.clock import HOUR, SECOND
+from tapewatch.model.clock import HOUR, MINUTE, SECOND
 from tapewatch.model.duration import format_duration
 from tapewatch.model.errors import TapewatchError
 from tapewatch.model.health import HealthStatus
@@ -74,7 +74,7 @@ def _last_values(
 
 
 def _judged(words: str, bad: bool, age_s: float, *, running: bool) -> dict[str, Any]:
-    ago = f"{words}, {format_duration(round(age_s) * SECOND)} ago"
+    ago = f"{words}, {_age(age_s)} ago"
     if bad:
         return _check(HealthStatus.CRITICAL, ago if age_s > _FRESH_S else words)
     if not running or age_s > _FRESH_S:
@@ -100,10 +100,16 @@ def _artifacts(place: Place) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, _check(HealthStatus.UNKNOWN, found.source)
         else:
             stale = found.age_seconds * SECOND > hours * HOUR
-            age = format_duration(round(found.age_seconds) * SECOND)
+            age = _age(found.age_seconds)
             limit = format_duration(round(hours * HOUR))
             status = HealthStatus.DEGRADED if stale else HealthStatus.HEALTHY
             yield name, _check(status, f"{age} old, {'more' if stale else 'less'} than {limit}")
+
+
+def _age(seconds: float) -> str:
+    """Return an age with no more digits than people read: ``1d1h``, ``2h5m``, ``40s``."""
+    grain = HOUR if seconds >= 86_400 else MINUTE if seconds >= 3600 else SECOND
+    return format_duration(int(seconds * SECOND) // grain * grain)
 
 
 def _check(status: HealthStatus, message: str) -> dict[str, Any]:
