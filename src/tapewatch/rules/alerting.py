@@ -54,6 +54,10 @@ class _Row:
     truth: Flags
     values: Values
 
+    def since(self, first: int) -> _Row:
+        """Return the row without the instants before this position."""
+        return _Row(self.labels, self.truth[first:], self.values[first:])
+
 
 class RuleAlerts:
     """Keeps the alerts of one rule and turns results into transitions.
@@ -117,7 +121,13 @@ class RuleAlerts:
         self._check_limit(rows)
         transitions: list[Transition] = []
         for labels in dict.fromkeys((*known, *rows)):
-            transitions += self._follow(labels, rows.get(labels), matrix.times)
+            row, times = rows.get(labels), matrix.times
+            episode = self.episodes.get(labels)
+            if arrived is not None and episode is not None:
+                # What was told of an alert stands: late data count from its last change on.
+                first = int(times.searchsorted(episode.alert.updated_at_ns))
+                row, times = row.since(first) if row else None, times[first:]
+            transitions += self._follow(labels, row, times)
         transitions.sort(key=lambda t: t.event_ns)
         return transitions
 

@@ -20,6 +20,7 @@ from tapewatch.promql.ast import (
     unwrap,
 )
 
+
 def with_threshold(expr: Expr, old: float, new: float) -> Expr | None:
     """Return the expression with a constant that it compares with replaced.
 
