@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tapewatch.model.clock import HOUR, SECOND
 from tapewatch.model.errors import QueryLimitError
 from tapewatch.model.labels import Labels
 from tapewatch.series.head import Head
-from tapewatch.series.querier import Matcher, MatchType
+from tapewatch.series.querier import STALE, Matcher, MatchType
 from tapewatch.storage.samples import SampleStore
 from tapewatch.storage.samples_schema import MAX_COLUMNS
 
@@ -47,6 +48,14 @@ class Bench:
         self.store.close()
         self.store = SampleStore.open(self.path, now_ns=0, **self.settings)
         assert self.store.recovered is None
+
+
+def bits(bench: Bench) -> dict[str, tuple[list[int], list[int]]]:
+    """Return all samples, values as bits."""
+    return {
+        s.labels.name: (s.times.tolist(), np.ascontiguousarray(s.values).view(np.uint64).tolist())
+        for s in bench.store.select([], *FOREVER)
+    }
 
 
 @pytest.fixture
@@ -187,6 +196,48 @@ class TestRetention:
         assert bench.store.prune(1 << 60) > 20
         bench.again()
         assert bench.path.stat().st_size < before / 4
+
+
+class TestCompaction:
+    def test_an_hour_of_small_chunks_becomes_one_and_reads_the_same(self, bench: Bench) -> None:
+        luck = np.random.default_rng(3)
+        for n in range(2 * 360):
+            at = np.array([n * 10 * SECOND + k for k in range(1, 4)], np.int64)
+            values = np.round(luck.normal(0, 1, (3, 2)), 2)
+            values[luck.random((3, 2)) < 0.2] = NAN
+            values[luck.random((3, 2)) < 0.1] = STALE
+            values[:, 1] = NAN if n % 3 else values[:, 1]
+            bench.head.table([Labels.of("a"), Labels.of("b")]).append(at, values)
+            bench.head.append(Labels.of("c"), int(at[0]), NAN if n % 2 else 1.0)
+            if n % 50 == 49:  # late, and another word on an instant that was written before
+                bench.head.append(Labels.of("c"), int(at[0]) - 20 * SECOND, 7.0)
+            bench.flush()
+        before, sizes = bits(bench), bench.store.sizes()
+        assert bench.store.compact(HOUR) > 600
+        assert bench.store.compact(HOUR) == 0
+        assert bits(bench) == before
+        after = bench.store.sizes()
+        assert after["chunks"] < sizes["chunks"] / 1.8
+        assert after["samples"] == sizes["samples"]
+        bench.store.compact(1 << 62)
+        assert bits(bench) == before
+        bench.again()
+        assert bits(bench) == before
+        assert bench.store.integrity() == "ok"
+
+    def test_a_run_does_not_reach_over_the_hour_so_retention_stays_exact(
+        self, bench: Bench
+    ) -> None:
+        for at in (HOUR - 2, HOUR - 1, HOUR, HOUR + 1):
+            bench.write([at])
+        assert bench.store.compact(2 * HOUR) == 2
+        assert bench.store.prune(HOUR) == 1
+        assert bench.times() == [HOUR, HOUR + 1]
+
+    def test_an_hour_that_is_not_over_is_left(self, bench: Bench) -> None:
+        bench.write([1])
+        bench.write([2])
+        assert bench.store.compact(HOUR - 1) == 0
 
 
 @pytest.mark.requirement("F46")

@@ -27,6 +27,7 @@ from tapewatch.series.pieces import Piece, join
 from tapewatch.series.querier import Matcher, SeriesSlice, Times, Values
 from tapewatch.storage.catalogue import Additions, Catalogue, TableKey
 from tapewatch.storage.codec import from_text, plain, to_text
+from tapewatch.storage.compaction import crowded_tables, join_run, runs
 from tapewatch.storage.database import Database, Settings
 from tapewatch.storage.samples_schema import COLUMN_BITS, MAX_COLUMNS, SAMPLES_SCHEMA, column_id
 
@@ -37,6 +38,8 @@ MIN_FREE_BYTES = 8 << 20
 _PRUNED_AT_ONCE = 512
 _PRUNED_TRANSACTIONS = 100
 _VACUUMED_PAGES = 2048
+_COMPACTED_TABLES = 1000
+_COMPACTED_RUNS = 64
 _GIVEN_UP_AT_ONCE = 8
 _NAMED_COLUMNS = 32
 """Up to so many columns of a chunk are asked for by name; of more, the whole chunk is read."""
@@ -180,6 +183,31 @@ class SampleStore:
             if chunks < _PRUNED_AT_ONCE:
                 break
         return deleted
+
+    def compact(self, before_ns: int) -> int:
+        """Join the small chunks of each hour that ended before this; return how many chunks went.
+
+        Every flush writes a chunk of each table, however few rows it has; after an hour those
+        become one. Nothing that can be read changes. The work of one call is bounded, and done
+        in short transactions: call it now and then.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        with self._database.reading("looking for small chunks in") as connection:
+            tables = crowded_tables(connection, before_ns, _COMPACTED_TABLES)
+        joined = 0
+        for table in tables:
+            with self._lock:
+                width = len(self._catalogue.tables().get(table, ()))
+                keeps_nan = width > 0 and self._catalogue.keeps_nan(table)
+            with self._database.transaction("joining chunks of") as connection:
+                for run in runs(connection, table, before_ns)[:_COMPACTED_RUNS]:
+                    if join_run(connection, run, width, keeps_nan=keeps_nan):
+                        joined += len(run) - 1
+        if joined:
+            self._database.vacuum(_VACUUMED_PAGES)
+        return joined
 
     # -- reading ---------------------------------------------------------------------------
 
