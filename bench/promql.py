@@ -91,7 +91,7 @@ class Peer:
 
     def query_ms(self, path: str, **parameters: object) -> float:
         """Return the median of what it says a query's evaluation took."""
-        seconds = [
+        seconds: list[float] = [
             self.get(path, stats="all", **parameters)["stats"]["timings"]["execTotalTime"]
             for _ in range(8)
         ]
@@ -99,7 +99,7 @@ class Peer:
 
     def rules_ms(self) -> float:
         """Return what the evaluation of its rule group took, when it has had a few rounds."""
-        found = []
+        found: list[float] = []
         for _ in range(40):
             group = self.get("/api/v1/rules")["groups"][0]
             if group["evaluationTime"] and group["evaluationTime"] not in found:
@@ -189,17 +189,16 @@ def main() -> int:
         for title, query in QUERIES.items():
             expr = parse(query)
             ours = milliseconds(lambda expr=expr: engine.instant(expr, at))  # type: ignore[misc]
-            theirs = peer and peer.query_ms("/api/v1/query", query=query, time=now)
+            theirs = peer.query_ms("/api/v1/query", query=query, time=now) if peer else None
             figures.append(Figure("promql", title, ours, "ms", theirs, name))
         title, query = RANGE
         begin = at - LONG * EVERY * SECOND
         ours = milliseconds(lambda: engine.range(query, begin, at, EVERY * SECOND))
-        theirs = peer and peer.query_ms(
-            "/api/v1/query_range", query=query, start=begin // SECOND, end=now, step=EVERY
-        )
+        span = {"start": begin // SECOND, "end": now, "step": EVERY}
+        theirs = peer.query_ms("/api/v1/query_range", query=query, **span) if peer else None
         figures.append(Figure("promql", title, ours, "ms", theirs, name))
         ours = milliseconds(lambda: [engine.instant(rule, at) for rule in rules])
-        theirs = peer and peer.rules_ms()
+        theirs = peer.rules_ms() if peer else None
         figures.append(
             Figure("promql", f"{RULES:,} simple rules, one round", ours, "ms", theirs, name)
         )

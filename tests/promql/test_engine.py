@@ -206,6 +206,14 @@ def test_equal_label_sets_are_an_error_where_they_meet() -> None:
         engine.range("max_over_time({__name__=~'m1|m3'}[1m])", at(0), at(1000), 1000 * SECOND)
 
 
+def test_what_is_fixed_in_time_is_evaluated_even_for_an_empty_subquery() -> None:
+    engine = engine_over((UP, [(0, 1.0)]), (UP.with_(i="1"), [(0, 1.0)]))
+    fixed = f"up @ {T0 // SECOND}"
+    with pytest.raises(QueryExecutionError, match="many-to-many"):
+        engine.instant(f"count_over_time(({fixed} + ignoring (i) {fixed})[1ms:1h])", at(1))
+    assert not engine.instant("count_over_time((up + ignoring (i) up)[1ms:1h])", at(1)).vector
+
+
 # Notes
 
 
@@ -426,8 +434,10 @@ def test_the_head_answers_as_series_in_a_list_do(
         assert dict(zip(found.labels, found.present.tolist(), strict=True)) == dict(
             zip(wanted.labels, wanted.present.tolist(), strict=True)
         )
-        assert np.nansum(found.values[found.present]) == pytest.approx(
-            np.nansum(wanted.values[wanted.present]), nan_ok=True
+        order = [wanted.labels.index(labels) for labels in found.labels]
+        np.testing.assert_allclose(
+            np.where(found.present, found.values, 0.0),
+            np.where(wanted.present, wanted.values, 0.0)[order],
         )
 
 

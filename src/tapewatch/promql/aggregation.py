@@ -245,8 +245,7 @@ def count_values_text(value: float) -> str:
     """
     if not math.isfinite(value):
         return format_number(value)
-    text = np.format_float_positional(value, trim="-")
-    return "-0" if text == "-0" else text
+    return np.format_float_positional(value, trim="-")
 
 
 def _limit_count(evaluation: Evaluation, node: AggregateExpr, level: float) -> int:

@@ -74,7 +74,7 @@ class QueryEngine:
         """
         node = _cached_parse(expr) if isinstance(expr, str) else expr
         times = np.array([at_ns], dtype=np.int64)
-        evaluation = self._evaluation(at_ns, at_ns, frozenset())
+        evaluation = self._evaluation(at_ns, at_ns, self._shape(node).invariant)
         evaluation.instant = True
         with np.errstate(all="ignore"):
             value = evaluation.evaluate(node, times)

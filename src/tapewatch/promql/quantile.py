@@ -9,7 +9,7 @@ import numpy as np
 
 from tapewatch.promql.ast import Expr
 from tapewatch.promql.printer import format_number
-from tapewatch.promql.values import Floats
+from tapewatch.promql.values import Bools, Floats
 
 if TYPE_CHECKING:
     from tapewatch.promql.evaluation import Evaluation
@@ -75,7 +75,7 @@ def bucket_quantile(level: float, buckets: list[Bucket]) -> tuple[float, bool]:
         return math.nan, False
     bounds, counts = merged
     mended = _make_monotonic(counts)
-    if len(bounds) < 2 or counts[-1] == 0 or math.isnan(counts[-1]):
+    if len(bounds) < 2 or counts[-1] == 0:
         return math.nan, mended
     rank = level * counts[-1]
     last = len(bounds) - 1
@@ -88,6 +88,55 @@ def bucket_quantile(level: float, buckets: list[Bucket]) -> tuple[float, bool]:
         return bounds[0] * _ratio(rank, counts[0]), mended
     start, below = bounds[at - 1], counts[at - 1]
     return start + (bounds[at] - start) * _ratio(rank - below, counts[at] - below), mended
+
+
+def bucket_quantiles(levels: Floats, bounds: Floats, counts: Floats) -> tuple[Floats, Bools]:
+    """Return `bucket_quantile` of many histograms with the same bounds.
+
+    Args:
+        levels: One level per histogram, shape (k,).
+        bounds: Rising upper bounds, at least two, the last one +Inf; shape (b,).
+        counts: Cumulative counts, shape (b, k).
+
+    Returns:
+        The quantiles and which histograms had to be mended, both of shape (k,).
+    """
+    counts, mended = _make_all_monotonic(counts)
+    rank = levels * counts[-1]
+    last = len(bounds) - 1
+    reached = counts[:-1] >= rank
+    at = np.where(reached.any(axis=0), reached.argmax(axis=0), last)
+    inner = np.minimum(at, last - 1)
+    column = np.arange(counts.shape[1])
+    first = inner == 0
+    start = np.where(first, 0.0, bounds[inner - 1])
+    below = np.where(first, 0.0, counts[inner - 1, column])
+    share = (rank - below) / (counts[inner, column] - below)
+    values = start + (bounds[inner] - start) * share
+    values = np.where(first & (bounds[0] <= 0), bounds[0], values)
+    values = np.where(at == last, bounds[last - 1], values)
+    values = np.where(counts[-1] == 0, np.nan, values)
+    values = np.where(levels < 0, -np.inf, np.where(levels > 1, np.inf, values))
+    return np.where(np.isnan(levels), np.nan, values), mended & (levels >= 0) & (levels <= 1)
+
+
+def _make_all_monotonic(counts: Floats) -> tuple[Floats, Bools]:
+    """Lift counts that fall, as `_make_monotonic`, for all columns at once."""
+    lifted = counts.copy()
+    forced = np.zeros(counts.shape[1], dtype=np.bool_)
+    for i in range(1, len(lifted)):
+        previous, current = lifted[i - 1], lifted[i]
+        size, difference = np.abs(previous) + np.abs(current), np.abs(previous - current)
+        tiny = (previous == 0) | (current == 0) | (size < _TINIEST)
+        close = np.where(
+            tiny,
+            difference < _SMALL_DELTA * _TINIEST,
+            difference / np.minimum(size, np.finfo(np.float64).max) < _SMALL_DELTA,
+        )
+        fell = current < previous
+        forced |= fell & ~close
+        lifted[i] = np.where((close & (current != previous)) | fell, previous, current)
+    return lifted, forced
 
 
 def bucket_fraction(lower: float, upper: float, buckets: list[Bucket]) -> float:

@@ -251,6 +251,9 @@ def subquery(evaluation: Evaluation, node: SubqueryExpr, times: Times) -> Window
     step = node.step_ns or DEFAULT_SUBQUERY_STEP_NS
     grid = _grid(evaluation, starts, ends, step)
     if not len(grid):
+        if id(node.expr) in evaluation.invariant:
+            # Evaluated all the same, as Prometheus does: it may fail.
+            evaluation.vector(node.expr, starts[:1])
         return _no_windows(wide_starts, wide_ends, node.range_ns, False)
     inner = evaluation.labels.settle(evaluation.vector(node.expr, grid))
     shape = (inner.rows, len(times))

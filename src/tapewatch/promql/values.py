@@ -86,15 +86,23 @@ class LabelSpace:
     """Derives label sets and remembers them: a derivation costs far more than a look-up."""
 
     limit: int = 200_000
+    """Derivations that are remembered at most; beyond that all are forgotten."""
+    derived: int = 0
     nameless: dict[Labels, Labels] = field(default_factory=dict)
     grouped: dict[tuple[object, ...], dict[Labels, Labels]] = field(default_factory=dict)
+
+    def _make_room(self) -> None:
+        self.derived += 1
+        if self.derived > self.limit:
+            self.nameless.clear()
+            self.grouped.clear()
+            self.derived = 1
 
     def without_name(self, labels: Labels) -> Labels:
         """Return the labels without the metric name."""
         found = self.nameless.get(labels)
         if found is None:
-            if len(self.nameless) >= self.limit:
-                self.nameless.clear()
+            self._make_room()
             found = self.nameless[labels] = labels.without_name()
         return found
 
@@ -121,26 +129,17 @@ class LabelSpace:
 
         ``without`` keeps all labels but ``names`` and the metric name; else only ``names`` stay.
         """
-        removed = (*names, METRIC_NAME) if without or vector.drops_name else ()
-        kept = () if without else names
-        cache = self.grouped.get((without, vector.drops_name, names))
-        if cache is None:
-            if len(self.grouped) >= 256:
-                self.grouped.clear()
-            cache = self.grouped[(without, vector.drops_name, names)] = {}
-        elif len(cache) > self.limit:
-            cache.clear()
+        kept = names
+        if vector.drops_name:
+            kept = tuple(name for name in names if name != METRIC_NAME)
+        cache = self.grouped.setdefault((without, kept), {})
         keys = []
         same: dict[Labels, Labels] = {}
         for labels in vector.labels:
             key = cache.get(labels)
             if key is None:
-                if without:
-                    key = labels.without(*removed)
-                elif vector.drops_name and METRIC_NAME in kept:
-                    key = labels.only(*(n for n in kept if n != METRIC_NAME))
-                else:
-                    key = labels.only(*kept)
+                self._make_room()
+                key = labels.without(*kept, METRIC_NAME) if without else labels.only(*kept)
                 # One object per key: grouping then finds keys by identity, not by comparing.
                 cache[labels] = key = same.setdefault(key, key)
             keys.append(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import numpy as np
@@ -10,10 +10,20 @@ import numpy as np
 from tapewatch.model.labels import METRIC_NAME, Labels
 from tapewatch.promql.ast import Expr
 from tapewatch.promql.functions.registry import SCALAR, VECTOR, Function, Invocation
-from tapewatch.promql.quantile import Bucket, bucket_fraction, bucket_quantile, warn_of_quantile
+from tapewatch.promql.quantile import (
+    Bucket,
+    bucket_fraction,
+    bucket_quantile,
+    bucket_quantiles,
+    warn_of_quantile,
+)
 from tapewatch.promql.values import Floats, Vector
 
 _BOUND = "le"
+_MENDED = (
+    "input to histogram_quantile needed to be fixed for monotonicity (see "
+    "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+)
 
 
 def parse_bound(text: str) -> float | None:
@@ -47,54 +57,105 @@ def _for_metric(labels: Labels) -> str:
     return f' for metric name "{labels.name}"' if labels.name else ""
 
 
-def _per_histogram(
-    call: Invocation, position: int, compute: Callable[[int, list[Bucket], Labels], float]
-) -> Vector:
-    """Compute one value per histogram and step from the buckets that are there."""
-    arg = call.node.args[position]
-    vector = call.evaluation.labels.settle(cast(Vector, call.args[position]))
-    histograms = _histograms(call, arg, vector)
-    shape = (len(histograms), call.steps)
-    values, present = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
-    for i, (labels, members) in enumerate(histograms.items()):
+def _scalar_cells(
+    call: Invocation,
+    vector: Vector,
+    members: list[tuple[float, int]],
+    steps: Iterable[int],
+    compute: Callable[[int, list[Bucket]], float],
+    out: Floats,
+) -> None:
+    """Compute a histogram at some steps one by one, from the buckets that are there."""
+    for step in steps:
         call.evaluation.check()
-        bounds = [bound for bound, _ in members]
-        rows = [row for _, row in members]
-        counts, there = vector.values[rows], vector.present[rows]
-        for step in np.flatnonzero(there.any(axis=0)).tolist():
-            column = zip(bounds, counts[:, step].tolist(), there[:, step].tolist(), strict=True)
-            buckets = [(bound, count) for bound, count, is_there in column if is_there]
-            values[i, step] = compute(step, buckets, labels)
-            present[i, step] = True
-    final = [one.without(METRIC_NAME) for one in histograms]
+        buckets = [
+            (bound, vector.values.item(row, step))
+            for bound, row in members
+            if vector.present[row, step]
+        ]
+        out[step] = compute(step, buckets)
+
+
+def _result(
+    call: Invocation,
+    vector: Vector,
+    histograms: dict[Labels, list[tuple[float, int]]],
+    values: Floats,
+) -> Vector:
+    """Return a value per histogram, present where any of its buckets is."""
+    present = np.zeros(values.shape, dtype=np.bool_)
+    for i, members in enumerate(histograms.values()):
+        present[i] = vector.present[[row for _, row in members]].any(axis=0)
+    final = [labels.without(METRIC_NAME) for labels in histograms]
     return call.evaluation.unite(call.node, Vector(final, values, present, True))
 
 
 def _quantile(call: Invocation) -> Vector:
     levels = cast(Floats, call.args[0])
     warn_of_quantile(call.evaluation, call.node.args[0], levels)
+    vector = call.evaluation.labels.settle(cast(Vector, call.args[1]))
+    histograms = _histograms(call, call.node.args[1], vector)
+    values = np.zeros((len(histograms), call.steps))
+    alike: dict[tuple[float, ...], list[tuple[int, Labels, list[tuple[float, int]]]]] = {}
+    for i, (labels, members) in enumerate(histograms.items()):
+        members.sort()
+        alike.setdefault(tuple(bound for bound, _ in members), []).append((i, labels, members))
+    for bounds, group in alike.items():
+        _quantiles_of_group(call, vector, levels, np.array(bounds), group, values)
+    return _result(call, vector, histograms, values)
 
-    def compute(step: int, buckets: list[Bucket], labels: Labels) -> float:
-        value, mended = bucket_quantile(levels.item(step), buckets)
-        if mended:
-            call.evaluation.info(
-                call.node.args[1],
-                "input to histogram_quantile needed to be fixed for monotonicity (see "
-                "https://prometheus.io/docs/prometheus/latest/querying/functions/"
-                "#histogram_quantile)" + _for_metric(labels),
-            )
-        return value
 
-    return _per_histogram(call, 1, compute)
+def _quantiles_of_group(
+    call: Invocation,
+    vector: Vector,
+    levels: Floats,
+    bounds: Floats,
+    group: list[tuple[int, Labels, list[tuple[float, int]]]],
+    out: Floats,
+) -> None:
+    """Fill in the quantiles of histograms that have the same bounds."""
+    call.evaluation.check()
+    rows = np.array([[row for _, row in members] for _, _, members in group])
+    whole = vector.present[rows].all(axis=1)
+    regular = len(bounds) > 1 and bounds[-1] == np.inf and bool((np.diff(bounds) > 0).all())
+    if not regular:
+        whole[:] = False
+    column, step = np.nonzero(whole)
+    counts = vector.values[rows][column, :, step].T
+    mended: set[int] = set()
+    if len(column):
+        found, lifted = bucket_quantiles(levels[step], bounds, counts)
+        out[np.array([i for i, _, _ in group])[column], step] = found
+        mended.update(column[lifted].tolist())
+
+    for k, (i, labels, members) in enumerate(group):
+
+        def one(step: int, buckets: list[Bucket], k: int = k) -> float:
+            value, was_mended = bucket_quantile(levels.item(step), buckets)
+            if was_mended:
+                mended.add(k)
+            return value
+
+        there = vector.present[rows[k]].any(axis=0)
+        rest = np.flatnonzero(there & ~whole[k]).tolist()
+        _scalar_cells(call, vector, members, rest, one, out[i])
+        if k in mended:
+            call.evaluation.info(call.node.args[1], _MENDED + _for_metric(labels))
 
 
 def _fraction(call: Invocation) -> Vector:
     lower, upper = cast(Floats, call.args[0]), cast(Floats, call.args[1])
+    vector = call.evaluation.labels.settle(cast(Vector, call.args[2]))
+    histograms = _histograms(call, call.node.args[2], vector)
+    values = np.zeros((len(histograms), call.steps))
 
-    def compute(step: int, buckets: list[Bucket], labels: Labels) -> float:
+    def one(step: int, buckets: list[Bucket]) -> float:
         return bucket_fraction(lower.item(step), upper.item(step), buckets)
 
-    return _per_histogram(call, 2, compute)
+    for i, members in enumerate(histograms.values()):
+        there = vector.present[[row for _, row in members]].any(axis=0)
+        _scalar_cells(call, vector, members, np.flatnonzero(there).tolist(), one, values[i])
+    return _result(call, vector, histograms, values)
 
 
 FUNCTIONS = (
