@@ -7,7 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import islice
 from pathlib import Path
+
+from tapewatch.model.errors import TapewatchError
 
 _NAME = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
 _BLOCK = 256 * 1024
@@ -20,70 +23,47 @@ _FOLLOWED = 2
 
 
 def dated_files(directory: Path, first: date | None = None) -> list[Path]:
-    """Return the alert files from a date on, the oldest first; none if there is no directory."""
+    """Return the alert files from a date on, the oldest first; none if there is no directory.
+
+    Raises:
+        TapewatchError: The directory cannot be read.
+    """
     try:
         names = sorted(p.name for p in directory.iterdir() if _NAME.fullmatch(p.name))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise TapewatchError(
+            f"cannot read the alert directory {directory}: {error.strerror}",
+            next_step="run the command as the user that runs the daemon",
+        ) from error
     start = first.isoformat() if first is not None else ""
     return [directory / name for name in names if name[:10] >= start]
 
 
-def last_lines(
-    directory: Path, count: int, accept: Callable[[bytes], bool]
-) -> tuple[list[bytes], dict[Path, int]]:
-    """Return the newest complete lines that are accepted, oldest first.
-
-    Returns:
-        The lines, and for each file looked at where its complete lines end: reading on from
-        there neither repeats nor leaves out a line.
-    """
-    found: list[bytes] = []
-    ends: dict[Path, int] = {}
-    for path in reversed(dated_files(directory)):
-        lines, ends[path] = _backwards(path)
-        for line in lines:
-            if len(found) >= count:
-                break
-            if accept(line):
-                found.append(line)
-        if len(found) >= count and len(ends) >= _FOLLOWED:
-            break
-    return found[::-1], ends
-
-
-def _backwards(path: Path) -> tuple[Iterator[bytes], int]:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-    end = _end_of_lines(path, size)
-    return _lines_backwards(path, end), end
-
-
-def _end_of_lines(path: Path, size: int) -> int:
+def _end_of_lines(descriptor: int) -> int:
     """Return the offset behind the last line end; what follows is being written or torn."""
-    with path.open("rb") as file:
-        position = size
-        while position > 0 and size - position < _MAX_LINE:
-            start = max(0, position - _BLOCK)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
-            position = start
+    size = position = os.fstat(descriptor).st_size
+    while position > 0 and size - position < _MAX_LINE:
+        start = max(0, position - _BLOCK)
+        newline = os.pread(descriptor, position - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
     return 0 if position == 0 else size
 
 
-def _lines_backwards(path: Path, end: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        position, rest = end, b""
-        while position > 0 and end - position < _MAX_LOOK_BACK:
-            start = max(0, position - _BLOCK)
-            file.seek(start)
-            parts = (file.read(position - start) + rest).split(b"\n")
-            position, rest = start, parts[0]
-            yield from (part for part in reversed(parts[1:]) if part)
-        if position == 0 and rest:
-            yield rest
+def _lines_backwards(descriptor: int, end: int) -> Iterator[bytes]:
+    """Yield the lines before an offset, the last first."""
+    position, rest = end, b""
+    while position > 0 and end - position < _MAX_LOOK_BACK:
+        start = max(0, position - _BLOCK)
+        parts = (os.pread(descriptor, position - start, start) + rest).split(b"\n")
+        # A piece that never ends is no line; carrying it along would cost its square.
+        position, rest = start, parts[0] if len(parts[0]) <= _MAX_LINE else b""
+        yield from (part for part in reversed(parts[1:]) if part)
+    if position == 0 and rest:
+        yield rest
 
 
 @dataclass(slots=True)
@@ -91,7 +71,7 @@ class _Followed:
     path: Path
     descriptor: int
     identity: tuple[int, int]
-    offset: int
+    offset: int = 0
     partial: bytes = b""
 
 
@@ -104,14 +84,36 @@ class AlertFollower:
     """
 
     directory: Path
-    starts: dict[Path, int] = field(default_factory=dict)
-    """Offsets to begin at; files that are not named are read from their start."""
     first: date | None = None
     """Files of earlier dates are left alone."""
     dropped: int = 0
     """Pieces that were no whole line: torn by a crash, or far too long."""
     _open: dict[Path, _Followed] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
+
+    def last(self, count: int, accept: Callable[[bytes], bool]) -> list[bytes]:
+        """Return the newest complete lines that are accepted, oldest first.
+
+        Call it before the first ``poll``, which then goes on behind these lines: none is given
+        twice and none is left out, whatever happens to the files in between.
+        """
+        found: list[bytes] = []
+        for number, path in enumerate(reversed(dated_files(self.directory, self.first))):
+            enough = len(found) >= count
+            if enough and number >= _FOLLOWED:
+                self._done.add(path.name)
+                continue
+            followed = self._start(path)
+            if followed is None:
+                continue
+            followed.offset = _end_of_lines(followed.descriptor)
+            lines = _lines_backwards(followed.descriptor, followed.offset)
+            found += islice(filter(accept, lines), count - len(found))
+            self._open[path] = followed
+            if number >= _FOLLOWED:
+                self._done.add(path.name)
+                self._forget(path)
+        return found[::-1]
 
     def poll(self) -> Iterator[bytes]:
         """Yield the complete lines that have come since the last call, without line ends."""
@@ -148,7 +150,6 @@ class AlertFollower:
                 return
             # Renamed away by a rotation: what was appended before the rename has been read.
             self._forget(path)
-            self.starts.pop(path, None)
         followed = self._start(path)
         if followed is not None:
             self._open[path] = followed
@@ -160,8 +161,7 @@ class AlertFollower:
         except OSError:
             return None
         info = os.fstat(descriptor)
-        offset = self.starts.pop(path, 0)
-        return _Followed(path, descriptor, (info.st_dev, info.st_ino), offset)
+        return _Followed(path, descriptor, (info.st_dev, info.st_ino))
 
     @staticmethod
     def _identity(path: Path) -> tuple[int, int] | None:

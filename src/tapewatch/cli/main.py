@@ -107,9 +107,12 @@ def execute(arguments: list[str]) -> int:
         )
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whatever is still buffered must not be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.PIPE_CLOSED
+        return _pipe_closed()
+    except SystemExit as error:
+        # Typer answers a closed pipe by itself, and with a code that says "failed".
+        if isinstance(error.__context__, BrokenPipeError):
+            return _pipe_closed()
+        raise
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except typer.Abort:
@@ -121,3 +124,9 @@ def execute(arguments: list[str]) -> int:
         tell_error(error)
         return exit_codes.FAILED
     return result if isinstance(result, int) else exit_codes.OK
+
+
+def _pipe_closed() -> int:
+    """Whatever is still buffered must not be flushed into the closed pipe at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return exit_codes.PIPE_CLOSED

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -82,7 +81,7 @@ def tail(
       tapewatch tail --since 1h --severity warning
       tapewatch tail --json | jq .rule
     """
-    from tapewatch.cli.alert_log import AlertFollower, dated_files, last_lines
+    from tapewatch.cli.alert_log import AlertFollower, dated_files
 
     place = find_place(config, data_dir)
     wanted = Wanted(
@@ -97,11 +96,12 @@ def tail(
         # The files may be dated in another zone than the one set today.
         follower = AlertFollower(directory, first=begin - timedelta(days=1))
     else:
-        shown, starts = last_lines(directory, lines, lambda raw: wanted.takes(_record(raw)))
-        _show(iter(shown), wanted, json_output=json_output)
-        follower = AlertFollower(directory, starts, first=_newest(starts))
+        follower = AlertFollower(directory)
     told = 0
     try:
+        if wanted.since_ns is None:
+            shown = follower.last(lines, lambda raw: wanted.takes(_record(raw)))
+            _show(iter(shown), wanted, json_output=json_output)
         while True:
             _show(follower.poll(), wanted, json_output=json_output)
             sys.stdout.flush()
@@ -120,10 +120,6 @@ def _severity(text: str) -> AlertSeverity:
         return AlertSeverity.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"--severity: {error}") from None
-
-
-def _newest(starts: dict[Path, int]) -> Any:
-    return min((datetime.fromisoformat(p.name[:10]).date() for p in starts), default=None)
 
 
 def _show(lines: Iterator[bytes], wanted: Wanted, *, json_output: bool) -> None:
