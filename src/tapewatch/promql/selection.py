@@ -11,7 +11,7 @@ import numpy as np
 from tapewatch.model.clock import MINUTE
 from tapewatch.model.labels import Labels
 from tapewatch.promql.ast import Edge, MatrixSelector, SubqueryExpr, VectorSelector
-from tapewatch.promql.values import Bools, Ints, Vector, Windows, alive_rows, pick
+from tapewatch.promql.values import Bools, Ints, Vector, Windows, alive_rows, pick, widened
 from tapewatch.series.querier import STALE_BITS, SeriesSlice, Times, Values, is_stale
 
 if TYPE_CHECKING:
@@ -71,12 +71,13 @@ def flatten(slices: list[SeriesSlice], *, keep_stale: bool) -> Block | None:
     if len(slices) == 1:
         times, values = first, slices[0].values
         offsets = np.array([0, len(times)], dtype=np.int64)
+        shared: Times | None = first
     else:
         times = np.concatenate(all_times)
         values = np.concatenate([s.values for s in slices])
         offsets = np.zeros(len(slices) + 1, dtype=np.int64)
         np.cumsum([len(t) for t in all_times], out=offsets[1:])
-    shared = _shared_times(times, offsets)
+        shared = _shared_times(times, offsets)
     if not keep_stale:
         stale = is_stale(values)
         if stale.any():
@@ -149,9 +150,9 @@ def sampled(evaluation: Evaluation, node: VectorSelector, times: Times) -> tuple
     evaluation.charge(vector.rows * len(times))
     if len(instants) < len(times):
         shape = (vector.rows, len(times))
-        vector.values = np.broadcast_to(vector.values, shape)
-        vector.present = np.broadcast_to(vector.present, shape)
-        stamps = np.broadcast_to(stamps, shape)
+        vector.values = widened(vector.values, shape)
+        vector.present = widened(vector.present, shape)
+        stamps = widened(stamps, shape)
     return vector, stamps
 
 
@@ -214,8 +215,8 @@ def windows(evaluation: Evaluation, node: MatrixSelector, times: Times) -> Windo
     one_name = selector.exact_name != ""
     shape = (0 if block is None else len(block.labels), len(times))
     evaluation.charge(2 * shape[0] * shape[1])
-    wide_starts = np.broadcast_to(starts, times.shape)
-    wide_ends = np.broadcast_to(ends, times.shape)
+    wide_starts = widened(starts, times.shape)
+    wide_ends = widened(ends, times.shape)
     if block is None:
         return _no_windows(wide_starts, wide_ends, node.range_ns, one_name)
     evaluation.charge(len(block.times))
@@ -227,8 +228,8 @@ def windows(evaluation: Evaluation, node: MatrixSelector, times: Times) -> Windo
         block.labels,
         block.times,
         block.values,
-        np.broadcast_to(lo, shape),
-        np.broadcast_to(hi, shape),
+        widened(lo, shape),
+        widened(hi, shape),
         wide_starts,
         wide_ends,
         node.range_ns,
@@ -246,8 +247,8 @@ def subquery(evaluation: Evaluation, node: SubqueryExpr, times: Times) -> Window
     """Evaluate the inner expression at the multiples of the step and window the results."""
     ends = _instants(evaluation, node, times)
     starts = _moved(ends, -node.range_ns)
-    wide_starts = np.broadcast_to(starts, times.shape)
-    wide_ends = np.broadcast_to(ends, times.shape)
+    wide_starts = widened(starts, times.shape)
+    wide_ends = widened(ends, times.shape)
     step = node.step_ns or DEFAULT_SUBQUERY_STEP_NS
     grid = _grid(evaluation, starts, ends, step)
     if not len(grid):
@@ -269,8 +270,8 @@ def subquery(evaluation: Evaluation, node: SubqueryExpr, times: Times) -> Window
         inner.labels,
         grid[column],
         inner.values[inner.present],
-        np.broadcast_to(lo, shape),
-        np.broadcast_to(hi, shape),
+        widened(lo, shape),
+        widened(hi, shape),
         wide_starts,
         wide_ends,
         node.range_ns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,11 @@ def alive_rows(present: Bools) -> Bools:
     """Return which rows have anything at any step, shape (m,)."""
     result: Bools = np.logical_or.reduce(present, axis=1)
     return result
+
+
+def widened(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return an array repeated to a shape without copying; the array itself if it has it."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
 def pick(labels: list[Labels], rows: Bools) -> list[Labels]:

@@ -38,6 +38,8 @@ class Chosen:
 
     def spread(self, per_step: np.ndarray[Any, Any]) -> Any:
         """Return a value per step as a value per window."""
+        if len(per_step) == 1:
+            return np.repeat(per_step, len(self.lo))
         return np.broadcast_to(per_step, self.mask.shape)[self.mask]
 
     def each(self, compute: Callable[[list[float]], float]) -> Floats:
