@@ -97,21 +97,25 @@ class _RuleRun:
     """Series of a recording rule's last result."""
 
     def take_instants(self) -> Times:
-        """Take the pending instants, rising and each once, with those of the interval among them.
+        """Take the pending instants, rising and each once, with those of time among them.
 
-        An interval that ends between two arrivals is an instant like them: something may have
-        become true by then and untrue with the second.
+        An interval or a ``for`` that ends between two arrivals is an instant like them: something
+        may have become true by then and untrue with the second.
         """
         pending, self.pending = self.pending, []
         instants = pending[0] if len(pending) == 1 else np.unique(np.concatenate(pending))
-        interval = self.group.group.interval_ns
-        first = _next_multiple(max(self.last_ns, int(instants[0])), interval)
         last = int(instants[-1])
-        if first > last:
-            return instants
+        interval = self.group.group.interval_ns
+        since = self.last_ns or min(int(instants[0]), self.group.due_ns - interval)
         # A backlog of months must not make millions of instants.
-        first = max(first, _next_multiple(last - MAX_INSTANTS * interval, interval))
-        return np.union1d(instants, np.arange(first, last + 1, interval, dtype=np.int64))
+        since = max(since, last - MAX_INSTANTS * interval)
+        between = list(range(_next_multiple(since, interval), last, interval))
+        deadline = self.alerts.deadline_ns() if self.alerts and self.alerts.episodes else None
+        if deadline is not None and since < deadline < last:
+            between.append(deadline)
+        if not between:
+            return instants
+        return np.union1d(instants, np.array(between, dtype=np.int64))
 
 
 @dataclass(slots=True)

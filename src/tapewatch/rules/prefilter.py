@@ -96,6 +96,8 @@ class Feed:
         for piece in pieces:
             time_ns = int(piece.times[-1])
             known = self.latest.get(piece.labels)
+            if known is not None and time_ns - known[0] >= LOOKBACK_NS:
+                self.unsure = True  # it may have looked stale in between
             # A late batch ends before samples that are known already.
             if known is None or time_ns >= known[0]:
                 self.latest[piece.labels] = time_ns, float(piece.values[-1])
