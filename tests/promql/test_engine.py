@@ -1,3 +1,5 @@
+"""The engine: values, label rules, staleness, limits, and one pass against many."""
+
 from __future__ import annotations
 
 import itertools

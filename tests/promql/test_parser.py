@@ -1,3 +1,5 @@
+"""The parser: what it accepts, what tree it makes, what it refuses and where."""
+
 from __future__ import annotations
 
 import math

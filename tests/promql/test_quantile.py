@@ -1,3 +1,5 @@
+"""Quantiles of samples and of buckets, against the obvious way and numpy."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""The reference page is held to the function table and the limits."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Matchers against label sets, with RE2."""
+
 from __future__ import annotations
 
 import time
