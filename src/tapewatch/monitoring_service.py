@@ -105,7 +105,8 @@ class MonitoringService:
         if config.path is not None:
             command += ["--config", str(config.path)]
         log_path = config.data_dir / "daemon.log"
-        with open(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as log:
             # A session of its own: Ctrl-C for the engine, or its death, must not end the watcher.
             self._daemon = subprocess.Popen(  # noqa: S603 - our own program and paths
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

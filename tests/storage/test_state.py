@@ -82,7 +82,7 @@ class TestCommit:
             notifications=[notification()],
             events=[EventRow("tape:1", "fill", NOW, 7, {"price": 1.5, "nan": math.inf})],
             engines={"alpha": {"ticks": 5}},
-            values={"timeline": {"anchor": NOW}, "none": None, "text": "\ud800"},
+            values={"timeline": {"anchor": NOW}, "text": "\ud800"},
         )
         store.commit(effects)
         store.close()

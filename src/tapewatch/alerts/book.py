@@ -70,6 +70,7 @@ class AlertBook:
         self._deadlines = Deadlines()
         self._ledger = Ledger()
         self._revision = 0
+        self._changed: set[str] = set()
 
     # -- what comes in ------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class AlertBook:
         for family in list(self._families.values()):
             if family.replay_until_ns is not None and family.is_about(engine):
                 family.replay_until_ns = None
-                self._revision += 1
+                self._mark(family.key)
                 out += self._settle(family, now_ns)
         return out
 
@@ -153,7 +154,7 @@ class AlertBook:
                     message = compose(family, policy, reason, about, now_ns, self._settings)
                     out.append(self._sent(message))
             out += self._settle(family, now_ns)
-        self._revision += 1
+            self._mark(family.key)
         return Acknowledged(tuple(taken.values()), tuple(out))
 
     def restore(self, alerts: Iterable[Alert], now_ns: int) -> None:
@@ -179,7 +180,7 @@ class AlertBook:
             family.active[alert.id] = acknowledging.carry_over(before, alert)
         for name in self._families:
             self._deadlines.put(name, now_ns)
-        self._revision += 1
+            self._mark(name)
 
     def refresh(self, alerts: Iterable[Alert]) -> None:
         """Take newer values and annotations of alerts whose state has not changed."""
@@ -229,6 +230,26 @@ class AlertBook:
     def revision(self) -> int:
         """A number that changes whenever ``to_saved`` may have changed."""
         return self._revision
+
+    def take_changes(self) -> dict[str, dict[str, Any] | None]:
+        """Return the families that changed since this was last asked, as JSON values by key.
+
+        None stands for a family that is gone. A thousand quiet alerts then cost nothing when one
+        changes; ``from_saved`` takes the families back.
+        """
+        changed, self._changed = self._changed, set()
+        return {
+            name: saved.family_to_json(self._families[name]) if name in self._families else None
+            for name in changed
+        }
+
+    def frame(self) -> dict[str, Any]:
+        """Return what ``to_saved`` holds besides the families."""
+        return saved.to_json((), self._ledger.counts)
+
+    def _mark(self, family: str) -> None:
+        self._changed.add(family)
+        self._revision += 1
 
     def to_saved(self) -> dict[str, Any]:
         """Return the whole book as JSON values."""
@@ -294,7 +315,7 @@ class AlertBook:
             self._end(family, alert)
         history = replay.is_history(transition, now_ns, self._settings)
         family.replay_until_ns = now_ns + replay.PATIENCE_NS if history else None
-        self._revision += 1
+        self._mark(family.key)
         return family
 
     def _family(self, alert: Alert) -> Family:
@@ -310,6 +331,7 @@ class AlertBook:
         self, family: Family, now_ns: int, changed: Sequence[Alert] = ()
     ) -> list[Notification]:
         """Bring every receiver up to the truth, as far as the stages allow."""
+        self._mark(family.key)
         for alert in list(family.active.values()):
             family.active[alert.id] = acknowledging.expire(alert, now_ns)
         if family.replay_until_ns is not None and now_ns >= family.replay_until_ns:
@@ -353,7 +375,6 @@ class AlertBook:
         return reminder.due_at_ns(truth, told, policy, self._settings)
 
     def _sent(self, message: Notification) -> Notification:
-        self._revision += 1
         for alert in message.alerts:
             self._ledger.note(
                 Decision(

@@ -19,7 +19,7 @@ def to_json(families: Iterable[Family], suppressed: Mapping[str, int]) -> dict[s
     return {
         "version": VERSION,
         "suppressed": dict(suppressed),
-        "families": [_family_to_json(family) for family in families],
+        "families": [family_to_json(family) for family in families],
     }
 
 
@@ -41,7 +41,7 @@ def from_json(value: Mapping[str, Any]) -> tuple[list[Family], dict[str, int]]:
         raise ValueError(f"the saved alert book is damaged: {error!r}") from error
 
 
-def _family_to_json(family: Family) -> dict[str, Any]:
+def family_to_json(family: Family) -> dict[str, Any]:
     return {
         "key": family.key,
         "active": [alert_to_json(alert) for alert in family.active.values()],

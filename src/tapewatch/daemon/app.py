@@ -19,10 +19,11 @@ import structlog
 from tapewatch._version import __version__
 from tapewatch.alerts.book import AlertBook
 from tapewatch.alerts.policy import ReceiverPolicy
-from tapewatch.config.load import LoadedConfig
 from tapewatch.config.fields import zone
+from tapewatch.config.load import LoadedConfig
 from tapewatch.config.model import JsonlReceiverSettings, Settings, WebhookReceiverSettings
 from tapewatch.config.view import config_view
+from tapewatch.daemon.book_keeping import saved_book
 from tapewatch.daemon.core import Core
 from tapewatch.daemon.fleet import EngineExpectation, Fleet
 from tapewatch.daemon.keeper import Keeper, Retention
@@ -143,7 +144,7 @@ class Daemon:
         )
         evaluator.restore(saved.active_alerts)
         book = AlertBook.from_saved(
-            saved.values.get("alert_book"), _policies(settings), **_told_when(settings)
+            saved_book(saved.values), _policies(settings), **_told_when(settings)
         )
         book.restore(saved.active_alerts, now)
         self.painter = Painter(self.head, self.zone, now)
@@ -292,7 +293,7 @@ class Daemon:
     def _run_core(self) -> None:
         try:
             self.core.run()
-        except BaseException as error:  # noqa: BLE001 - a dead loop must end the daemon loudly
+        except BaseException as error:
             self._failure = error
             log.critical("core_failed", error=f"{type(error).__name__}: {error}", exc_info=True)
         if self._loop is not None:
@@ -388,6 +389,7 @@ def _receiver(settings: Any, config: LoadedConfig) -> Receiver:
             settings.kind,
             directory=directory,
             webhook=webhook,
+            recipients=config.settings.alerts.recipients,
             tz=zone(config.settings.timezone),
         )
     )
@@ -396,7 +398,7 @@ def _receiver(settings: Any, config: LoadedConfig) -> Receiver:
 def _webhook(settings: WebhookReceiverSettings) -> WebhookSettings:
     try:
         return WebhookSettings(
-            url=settings.url or "",
+            url=settings.url.text if settings.url is not None else "",
             secret=settings.secret.get_secret_value() if settings.secret is not None else None,
             deadline_s=settings.deadline / SECOND,
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from tapewatch.alerts.book import AlertBook
+from tapewatch.daemon.book_keeping import book_changes
 from tapewatch.daemon.effects import PendingEffects
 from tapewatch.daemon.engines import Engine
 from tapewatch.daemon.fleet import Fleet
@@ -30,6 +32,8 @@ T = TypeVar("T")
 
 BUSY_WAIT_NS = 5 * MILLISECOND
 IDLE_WAIT_NS = 10 * MILLISECOND
+QUIET_NS = SECOND // 40
+"""While nothing arrives, what is not a deadline is looked after this often."""
 SLEEP_NS = SECOND
 """A round that begins this late means that the daemon itself did not run."""
 COMMIT_NS = SECOND // 4
@@ -103,6 +107,8 @@ class Core:
         self.counts = CoreCounts()
         self.pending = PendingEffects()
         self.caught_up = False
+        self.engines_changed = True
+        """An engine's state may be another; whoever shows it takes the mark away."""
         self.round_ended_ns = clock.now_ns()
         self.storage_reason = ""
         """Why the last commit failed; empty while storage works."""
@@ -121,6 +127,9 @@ class Core:
         self._commit_due_ns = 0
         self._count_due_ns = 0
         self._moving = True
+        self._quiet_until_ns = 0
+        self._saved_revision = -1
+        self._rules_due_ns = 0
         self._deferred = False
         self._redeliver_due_ns = 0
 
@@ -134,7 +143,7 @@ class Core:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except BaseException as error:  # noqa: BLE001 - the caller gets whatever it was
+                except BaseException as error:
                     future.set_exception(error)
 
         self._work.append(run)
@@ -169,15 +178,31 @@ class Core:
         """Wait until something may have happened, and see it through."""
         dead = self.fleet.watch.wait(self._wait_ms())
         now = self._wake_up()
+        asked = bool(self._work or self._results)
         while self._work:
             self._work.popleft()()
         self._take_results()
 
         batch = IngestBatch()
-        found = self.fleet.discover(now, self._awake(now))
         more = self.fleet.poll(batch, dead, now, self._awake(now), self.clock_deviation_ns)
         self._moving = batch.records > 0 or more
+        self.counts.rounds += 1
+        if now < self._quiet_until_ns and not (asked or dead or self._moving):
+            self.round_ended_ns = now
+            return
+        self._see_through(batch, dead, now, more=more)
+        self.round_ended_ns = self.clock.now_ns()
+        self.counts.longest_round_ns = max(self.counts.longest_round_ns, self.round_ended_ns - now)
+        self._quiet_until_ns = self._next_due_ns(now)
+
+    def _see_through(
+        self, batch: IngestBatch, dead: Sequence[Path], now: int, *, more: bool
+    ) -> None:
+        found = self.fleet.discover(now, self._awake(now))
+        if found:
+            more |= self.fleet.poll(batch, (), now, self._awake(now), self.clock_deviation_ns)
         changed_engines = self.fleet.judge(self._awake(now)) if not more else []
+        self.engines_changed |= bool(dead or found or changed_engines)
         self._publish(batch, now, at_once=bool(dead or found or changed_engines))
 
         transitions = self._evaluate(batch, now, more=more)
@@ -195,18 +220,24 @@ class Core:
         self._offer_deferred(now)
         self.fleet.release(self._released(), now)
 
-        self.round_ended_ns = self.clock.now_ns()
-        self.counts.rounds += 1
-        self.counts.longest_round_ns = max(self.counts.longest_round_ns, self.round_ended_ns - now)
         self._on_round(self, now)
+
+    def _next_due_ns(self, now: int) -> int:
+        """Return until when a round in which nothing arrives has nothing to do."""
+        due = min(now + QUIET_NS, self._rules_due_ns)
+        book, stall = self.book.next_deadline_ns(), self.fleet.deadline_ns()
+        if book is not None:
+            due = min(due, book)
+        if stall is not None:
+            due = min(due, stall + self.counts.slept_ns)
+        return due
 
     def _wait_ms(self) -> float:
         if self._work or self._results:
             return 0
         wait = BUSY_WAIT_NS if self._moving else IDLE_WAIT_NS
         now = self.clock.now_ns()
-        deadlines = [self.evaluator.next_deadline_ns(), self.book.next_deadline_ns()]
-        for deadline in deadlines:
+        for deadline in (self._rules_due_ns, self.book.next_deadline_ns()):
             if deadline is not None:
                 wait = min(wait, max(deadline - now, 0))
         return wait / MILLISECOND
@@ -255,10 +286,12 @@ class Core:
             )
         if batch.changed:
             transitions += self.evaluator.on_arrival(batch.arrivals(), now)
+            self._rules_due_ns = self.evaluator.next_deadline_ns()
         # Timers and absence are judged only on data that are complete: a backlog that is still
         # being read would look like silence.
-        if not more and now >= self.evaluator.next_deadline_ns():
+        if not more and now >= self._rules_due_ns:
             transitions += self.evaluator.on_interval(now)
+            self._rules_due_ns = self.evaluator.next_deadline_ns()
         return [self._dated(t, now) for t in transitions]
 
     def _dated(self, transition: Transition, now: int) -> Transition:
@@ -269,6 +302,12 @@ class Core:
 
     def take(self, transitions: list[Transition], now: int) -> None:
         """Let transitions take effect: stored, told, shown."""
+        if not transitions:
+            return
+        transitions = [
+            replace(t, alert=self.book.with_acknowledgement(t.alert)) for t in transitions
+        ]
+        notifications = self.book.on_transitions(transitions, now)
         for transition in transitions:
             alert = transition.alert
             self._on_transition(transition)
@@ -284,7 +323,7 @@ class Core:
                 )
         self.pending.transitions += transitions
         self.pending.urgent |= any(t.notifies for t in transitions)
-        self._notify(self.book.on_transitions(transitions, now))
+        self._notify(notifications)
 
     def _notify(self, notifications: list[Notification]) -> None:
         self.pending.notifications += notifications
@@ -317,8 +356,9 @@ class Core:
         pending = self.pending
         pending.engines = {e.name: e.to_saved() for e in self.fleet.engines.values()}
         pending.values["timeline"] = self.clock.to_saved()
-        if pending.urgent:
-            pending.values["alert_book"] = self.book.to_saved()
+        if self.book.revision != self._saved_revision:
+            self._saved_revision = self.book.revision
+            pending.values |= book_changes(self.book)
         try:
             self.state.commit(pending)
         except StorageError as error:

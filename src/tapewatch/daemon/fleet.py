@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from tapewatch.tape.control import ControlWriter, control_path
 from tapewatch.tape.layout import TAPE_SUFFIX
 from tapewatch.tape.types import TapePosition
 
+LOOK_NS = SECOND // 40
+"""How soon a new tape is seen."""
 RESCAN_NS = SECOND
 """A directory whose time stamp stands still is looked at again after so long."""
 RELEASE_NS = SECOND // 4
@@ -79,6 +82,8 @@ class Fleet:
         self.unreadable: dict[str, str] = {}
         """Files that are no usable tape, by name, with the reason."""
         self._directory = directory
+        self._place = str(directory)
+        self._look_at = 0
         self._head = head
         self._catalogue = catalogue
         self._clock = clock
@@ -102,8 +107,11 @@ class Fleet:
 
     def discover(self, now_ns: int, awake_ns: int) -> bool:
         """Open new tapes; return True if there were any."""
+        if now_ns < self._look_at:
+            return False
+        self._look_at = now_ns + LOOK_NS
         try:
-            mtime = self._directory.stat().st_mtime_ns
+            mtime = os.stat(self._place).st_mtime_ns  # noqa: PTH116 - 40 times a second
         except FileNotFoundError:
             return False
         if mtime == self._scanned_mtime and now_ns - self._scanned_at < RESCAN_NS:

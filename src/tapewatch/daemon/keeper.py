@@ -109,7 +109,7 @@ class Keeper:
             now = self._clock.now_ns()
             try:
                 self._run_due(now)
-            except Exception as error:  # noqa: BLE001 - the keeper must outlive any one failure
+            except Exception as error:
                 log.error("keeper_failed", reason=f"{type(error).__name__}: {error}")
 
     def _run_due(self, now: int) -> None:

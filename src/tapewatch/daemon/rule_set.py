@@ -104,7 +104,9 @@ def _pack_place(name: str, config: LoadedConfig) -> str:
 def _rule_files(config: LoadedConfig, problems: list[Problem]) -> Sequence[Path]:
     found: dict[Path, None] = {}
     for pattern in config.settings.rules:
-        matches = sorted(glob.glob(str(config.beside_file(Path(pattern))), recursive=True))
+        # Patterns may be absolute, which Path.glob does not take.
+        place = str(config.beside_file(Path(pattern)))
+        matches = sorted(glob.glob(place, recursive=True))  # noqa: PTH207
         if not matches:
             where = str(config.path) if config.path is not None else "rules"
             problems.append(Problem(where, 0, 0, f"rules: no file matches {pattern!r}"))

@@ -98,6 +98,13 @@ class Painter:
 
     def paint(self, core: Core, now_ns: int) -> None:
         """Paint if it is time."""
+        if (
+            not core.engines_changed
+            and self._revision == self.picture.revision
+            and now_ns - self._painted_ns < PAINT_NS
+        ):
+            return
+        core.engines_changed = False
         states = {engine.name: engine.life.state for engine in core.engines()}
         if states != self._states:
             for name, state in states.items():
@@ -105,9 +112,6 @@ class Painter:
                     self._since[name] = now_ns
             self._states = states
             self._revision += 1
-        changed = self._revision != self.picture.revision
-        if not changed and now_ns - self._painted_ns < PAINT_NS:
-            return
         self._painted_ns = now_ns
         engines = core.engines()
         self._forget_old()

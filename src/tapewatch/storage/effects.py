@@ -61,7 +61,7 @@ class Commit(Protocol):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """Anything else to keep, by key."""
+        """Anything else to keep, by key; None forgets the key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,15 @@ class PreparedCommit:
         self._keep("engines", "name", effects.engines.items())
         self._add(
             "INSERT OR REPLACE INTO kept VALUES (?, ?)",
-            [(plain(name), to_text(value)) for name, value in effects.values.items()],
+            [
+                (plain(name), to_text(value))
+                for name, value in effects.values.items()
+                if value is not None
+            ],
+        )
+        self._add(
+            "DELETE FROM kept WHERE name = ?",
+            [(plain(name),) for name, value in effects.values.items() if value is None],
         )
         transitions = list(effects.transitions)
         self._add(
