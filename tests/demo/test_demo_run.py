@@ -40,7 +40,8 @@ def test_every_fault_raises_its_alerts_and_each_resolves(tmp_path: Path) -> None
     assert [a["alert"] for a in alerts if not a["resolved"]] == []
     # Two busy cores and other tests: an order of magnitude above what an idle machine shows.
     assert 0.0 < summary["latency_ms"]["p50"] < 250.0
-    lines = [json.loads(line) for f in tmp_path.glob("logs/alerts/*.jsonl") for line in f.open()]
+    files = tmp_path.glob("logs/alerts/*.jsonl")
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert {e.alert for s in SCENARIOS for e in s.expected} <= {line["rule"] for line in lines}
     assert list(tmp_path.glob("data/monitoring/metrics_*.json"))
 

@@ -86,6 +86,7 @@ def test_without_a_terminal_each_event_is_a_line(state: DemoState) -> None:
 def test_a_taken_port_makes_way_for_a_free_one() -> None:
     first = free_listen()
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(first.partition(":")[2])))
         other.listen()
         assert free_listen() != first

@@ -24,7 +24,8 @@ from rich.console import Console
 from tapewatch.demo.children import DaemonChild, EngineChild
 from tapewatch.demo.faults import Fault
 from tapewatch.demo.ledger import Ledger, Notice
-from tapewatch.demo.market import data_file
+from tapewatch.demo.market import read_bars
+from tapewatch.demo.models import train, write_models
 from tapewatch.demo.screen import DemoState, Screen, open_screen, print_summary
 from tapewatch.demo.settings import write_settings
 from tapewatch.demo.sink import AlertSink
@@ -65,7 +66,8 @@ def run_demo(
     Raises:
         TapewatchError: market data are missing, or daemon or engine do not start; says why.
     """
-    data_file()  # the likeliest thing to be missing, said before anything is started
+    # The likeliest thing to be missing is the recorded data: said before anything is started.
+    models = train(read_bars())
     with ExitStack() as stack:
         if data_dir is None:
             directory = Path(tempfile.mkdtemp(prefix="tapewatch-demo-"))
@@ -73,6 +75,10 @@ def run_demo(
         else:
             directory = data_dir
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The daemon watches the model files from its first moment: they are there before it.
+        models_folder = directory / "demo"
+        models_folder.mkdir(mode=0o700, exist_ok=True)
+        write_models(models, models_folder)
         run = DemoRun(seconds, speed, listen or free_listen(), directory)
         with stop_on_signals(run):
             interrupted = run.play(quiet_stdout=json_output, open_page=open_page)
