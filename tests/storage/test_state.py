@@ -111,11 +111,11 @@ class TestCommit:
         assert {name: n for name, n in store.sizes().items() if name != "bytes"} == before
         assert store.due(NOW + 99) == []
 
-    def test_none_forgets_a_source_and_an_engine(self, store: StateStore) -> None:
-        store.commit(Effects(offsets={"a": {}, "b": {}}, engines={"x": {}}))
-        store.commit(Effects(offsets={"a": None}, engines={"x": None}))
+    def test_none_forgets_a_source_an_engine_and_a_value(self, store: StateStore) -> None:
+        store.commit(Effects(offsets={"a": {}, "b": {}}, engines={"x": {}}, values={"v": 1}))
+        store.commit(Effects(offsets={"a": None}, engines={"x": None}, values={"v": None}))
         saved = store.load()
-        assert (saved.offsets, saved.engines) == ({"b": {}}, {})
+        assert (saved.offsets, saved.engines, saved.values) == ({"b": {}}, {}, {})
 
     def test_an_odd_value_in_an_event_does_not_hold_up_the_commit(self, store: StateStore) -> None:
         body = {"raw": b"\xff\x00", "set": {1}, "\ud800": "\udfff"}

@@ -299,6 +299,10 @@ class ColumnGroup:
         return samples
 
     def _find_latest(self) -> Latest:
+        if self.keeps_nan and self.blocks and self.width == 1:
+            newest = self.blocks[-1]
+            last = newest.rows - 1
+            return Latest([newest.times.item(last)], [newest.values.item(0, last)])
         latest = Latest([None] * self.width, [math.nan] * self.width)
         missing = list(range(self.width))
         for block in reversed(self.blocks):

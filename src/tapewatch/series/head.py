@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 
 from tapewatch.model.labels import Labels
 from tapewatch.series.block import Block, is_absent
@@ -63,6 +64,7 @@ class TableSlice:
 
 @dataclass(slots=True)
 class _Series:
+    labels: Labels
     source: str
     groups: list[tuple[ColumnGroup, int]]
 
@@ -276,19 +278,21 @@ class Head:
         with self._lock:
             rows: dict[ColumnGroup, Latest] = {}
             for number in self._index.match(matchers):
-                best: tuple[int, float] | None = None
-                for group, column in self._series[number].groups:
+                series = self._series[number]
+                newest: int | None = None
+                value = nan
+                for group, column in series.groups:
                     row = rows.get(group)
                     if row is None:
                         row = rows[group] = group.latest()
                     time_ns = row.times[column]
-                    if time_ns is not None and (best is None or time_ns >= best[0]):
-                        best = time_ns, row.values[column]
-                if best is None or (since_ns is not None and best[0] < since_ns):
+                    if time_ns is not None and (newest is None or time_ns >= newest):
+                        newest, value = time_ns, row.values[column]
+                if newest is None or (since_ns is not None and newest < since_ns):
                     continue
-                if ends_here(best[1]):
+                if isnan(value) and ends_here(value):
                     continue
-                result.append((self._index.labels(number), *best))
+                result.append((series.labels, newest, value))
         return result
 
     def label_names(self, matchers: Sequence[Matcher] = ()) -> list[str]:
@@ -469,7 +473,7 @@ class Head:
             self.counts.refused_series += 1
             return None
         number = self._index.add(labels)
-        self._series[number] = _Series(source, [])
+        self._series[number] = _Series(labels, source, [])
         self._of_source[source] = of_source + 1
         return number
 

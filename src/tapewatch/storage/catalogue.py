@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,13 +75,12 @@ class Catalogue:
         """Return the sorted values of a label among the matching series."""
         return self._index.label_values(name, matchers)
 
-    def keeps_nan(self, table: int) -> bool:
-        """Return whether NaN is a sample in the table."""
-        return self._keeps_nan[table]
+    def shape(self, table: int) -> tuple[int, bool]:
+        """Return a table's number of columns, and whether NaN is a sample in it.
 
-    def tables(self) -> Mapping[int, tuple[int, ...]]:
-        """Return every table with the numbers of its series."""
-        return self._series_of
+        A table that is gone meanwhile has no columns.
+        """
+        return len(self._series_of.get(table, ())), self._keeps_nan.get(table, True)
 
     def table(self, connection: sqlite3.Connection, key: TableKey, new: Additions) -> int:
         """Return the table's id, writing the table and its series if they are new."""

@@ -157,6 +157,9 @@ class Database:
             yield connection
             connection.execute("COMMIT")
         except sqlite3.Error as error:
+            with self._readers_lock:
+                # After an error it is closed, not lent again.
+                self._lent.discard(connection)
             raise storage_error(doing, self.path, error) from error
         finally:
             if connection is not None:

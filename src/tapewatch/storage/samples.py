@@ -144,22 +144,17 @@ class SampleStore:
         """
         chunks = [chunk for piece in drained for chunk in _encode(piece)]
         samples = sum(chunk.samples for chunk in chunks)
-        self._make_room(sum(_size(chunk) for chunk in chunks))
-        new = Additions()
-        with self._database.transaction("writing samples to") as connection:
-            for chunk in chunks:
-                table = self._catalogue.table(connection, chunk.key, new)
-                _insert(connection, table, chunk)
-            for source, body in (watermarks or {}).items():
-                if body is None:
-                    connection.execute("DELETE FROM watermarks WHERE source = ?", (plain(source),))
-                else:
-                    connection.execute(
-                        "INSERT OR REPLACE INTO watermarks VALUES (?, ?)",
-                        (plain(source), to_text(dict(body))),
-                    )
-        with self._lock:
-            self._catalogue.committed(new)
+        with self._database.lock:
+            self._make_room(sum(_size(chunk) for chunk in chunks))
+            new = Additions()
+            with self._database.transaction("writing samples to") as connection:
+                for chunk in chunks:
+                    table = self._catalogue.table(connection, chunk.key, new)
+                    _insert(connection, table, chunk)
+                for source, body in (watermarks or {}).items():
+                    _set_watermark(connection, source, body)
+            with self._lock:
+                self._catalogue.committed(new)
         self.samples_written += samples
         return samples
 
@@ -198,13 +193,13 @@ class SampleStore:
             tables = crowded_tables(connection, before_ns, _COMPACTED_TABLES)
         joined = 0
         for table in tables:
-            with self._lock:
-                width = len(self._catalogue.tables().get(table, ()))
-                keeps_nan = width > 0 and self._catalogue.keeps_nan(table)
-            with self._database.transaction("joining chunks of") as connection:
-                for run in runs(connection, table, before_ns)[:_COMPACTED_RUNS]:
-                    if join_run(connection, run, width, keeps_nan=keeps_nan):
-                        joined += len(run) - 1
+            with self._database.lock:
+                with self._lock:
+                    width, keeps_nan = self._catalogue.shape(table)
+                with self._database.transaction("joining chunks of") as connection:
+                    for run in runs(connection, table, before_ns)[:_COMPACTED_RUNS]:
+                        if join_run(connection, run, width, keeps_nan=keeps_nan):
+                            joined += len(run) - 1
         if joined:
             self._database.vacuum(_VACUUMED_PAGES)
         return joined
@@ -437,7 +432,8 @@ class SampleStore:
     ) -> tuple[int, tuple[int, int]]:
         """Delete chunks, the oldest first, and what nothing else needs; return their number.
 
-        The second value is the samples and about the bytes that went with them.
+        The second value is the samples and about the bytes that went with them. The caller holds
+        the database's lock.
         """
         with self._database.transaction("deleting samples from") as connection:
             rows = connection.execute(
@@ -539,6 +535,17 @@ def _insert(connection: sqlite3.Connection, table: int, chunk: _Encoded) -> None
         "INSERT INTO columns VALUES (?, ?)",
         [(column_id(number, column), data) for column, data in chunk.columns],
     )
+
+
+def _set_watermark(
+    connection: sqlite3.Connection, source: str, body: Mapping[str, Any] | None
+) -> None:
+    if body is None:
+        connection.execute("DELETE FROM watermarks WHERE source = ?", (plain(source),))
+    else:
+        connection.execute(
+            "INSERT OR REPLACE INTO watermarks VALUES (?, ?)", (plain(source), to_text(dict(body)))
+        )
 
 
 def _columns(
