@@ -88,7 +88,7 @@ batches = st.lists(
 
 
 @pytest.mark.requirement("S5-61")
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(EXPRESSIONS),
     st.sampled_from([0, 0, 10, 40]),

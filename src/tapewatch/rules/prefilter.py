@@ -275,7 +275,8 @@ class Prefilter:
                 values, expr.op if right is not None else _MIRRORED[expr.op], constant
             )
         if expr.op == "unless":
-            return self._read(expr.lhs)
+            # What is taken away may end an alert, so the left side proves only that none begins.
+            return _Both(self._read(expr.lhs), _Anything())
         if expr.op == "and":
             return _Both(self._read(expr.lhs), self._read(expr.rhs))
         if expr.op == "or":
