@@ -147,6 +147,29 @@ class TestOutOfOrder:
         with pytest.raises(ValueError, match="read-only"):
             held.values[0] = 5.0
 
+    def test_a_block_that_late_rows_make_large_is_divided(self, head: Head) -> None:
+        table = head.table([Labels.of("a")])
+        every_other = np.arange(0, 80_000, 8, dtype=np.int64)
+        table.append(every_other, np.ones((len(every_other), 1)))
+        head.persisted(head.drain_for_chunks(1 << 62))
+        for late in range(1, 8):
+            table.append(every_other + late, np.full((len(every_other), 1), 2.0))
+        (series,) = head.select([], *FOREVER)
+        assert series.times.tolist() == list(range(80_000))
+        assert (series.values == np.where(series.times % 8, 2.0, 1.0)).all()
+        drained = head.drain_for_chunks(1 << 62)
+        assert max(len(piece.times) for piece in drained) <= 2 * 8192
+        assert sum(len(piece.times) for piece in drained) >= 70_000
+
+    def test_late_rows_are_taken_after_everything_else_was_dropped_for_room(self) -> None:
+        head = Head(max_samples=4)
+        table = head.table([Labels.of("a")])
+        table.append(times(10, 11, 12, 13, 14), np.ones((5, 1)))
+        assert head.sample_count == 0
+        table.append(times(1, 2), np.ones((2, 1)))
+        table.append(times(20), np.ones((1, 1)))
+        assert [t for t, _ in rows(head.select([], *FOREVER))["a"]] == [1, 2, 20]
+
 
 class TestStaleness:
     def test_ended_series_have_no_last_value_until_a_new_sample(self, head: Head) -> None:

@@ -154,6 +154,23 @@ def test_the_store_is_left_alone_while_memory_has_everything(store: SampleStore)
     assert both.store_failures == 0
 
 
+def test_labels_and_series_come_from_memory_and_disk(store: SampleStore) -> None:
+    head = Head()
+    head.append(Labels.of("a", x="1"), 10, 1.0)
+    drained = head.drain_for_chunks(LONG)
+    store.write(drained)
+    head.persisted(drained)
+    head.truncate(20)
+    head.append(Labels.of("b", y="2"), 30, 1.0)
+    both = MergedQuerier(head, store)
+    assert both.label_names() == ["__name__", "x", "y"]
+    assert both.label_values("__name__") == ["a", "b"]
+    assert both.series([], 0, 40) == [Labels.of("a", x="1"), Labels.of("b", y="2")]
+    assert both.series([], 11, 40) == [Labels.of("b", y="2")]
+    found = both.select_newest([], 0, 9, 40)
+    assert {s.labels.name: s.times.tolist() for s in found} == {"a": [10], "b": [30]}
+
+
 @pytest.mark.requirement("F44")
 def test_memory_answers_alone_when_the_store_cannot(store: SampleStore) -> None:
     head = Head()
@@ -169,8 +186,9 @@ def test_memory_answers_alone_when_the_store_cannot(store: SampleStore) -> None:
     store.close()
     assert both.select([], 0, 50)[0].times.tolist() == [40]
     assert both.select_newest([], 0, 30, 50)[0].times.tolist() == [40]
+    assert both.series([], 0, 50) == [Labels.of("a")]
     assert both.store_failure is not None
-    assert both.store_failures == 2
+    assert both.store_failures == 3
 
 
 class TestMilliseconds:
