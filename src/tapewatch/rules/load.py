@@ -209,8 +209,9 @@ class _Loader:
             expr = parse(text)
         except QueryError as error:
             line, column = self._document.inner_position(path, error.line or 1, error.column or 1)
+            found = error.message.removeprefix("parse error: ")
             self.problems.append(
-                Problem(self._document.path, line, column, f"{what}: {error.message} in expr")
+                Problem(self._document.path, line, column, f"{what}: in expr: {found}")
             )
             return None
         if expr.type not in (ValueType.VECTOR, ValueType.SCALAR):
