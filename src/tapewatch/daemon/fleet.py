@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tapewatch.model.metric import MetricCatalogue
 from tapewatch.series.head import Head
 from tapewatch.tape.control import ControlWriter, control_path
 from tapewatch.tape.layout import TAPE_SUFFIX
-from tapewatch.tape.types import TapePosition
+from tapewatch.tape.types import TapeBatch, TapePosition
 
 LOOK_NS = SECOND // 40
 """How soon a new tape is seen."""
@@ -52,6 +53,10 @@ class _Tape:
     control: ControlWriter | None
     alive: bool
     released_at: int = 0
+    position: dict[str, Any] | None = None
+    """Where reading stood when its writer had ended; while the rest is searched."""
+    search: Future[TapeBatch] | None = None
+    """The search of the whole dead tape for what lies behind damage and in holes."""
 
 
 class Fleet:
@@ -95,6 +100,7 @@ class Fleet:
         self._tapes: dict[Path, _Tape] = {}
         self._ended: dict[str, tuple[Path, dict[str, Any]]] = {}
         self._done: set[str] = set()
+        self._searcher = ThreadPoolExecutor(1, thread_name_prefix="tape-search")
         self._scanned_at = 0
         self._scanned_mtime = -1
         for name in {**saved_engines, **expected}:
@@ -137,16 +143,21 @@ class Fleet:
         """Read every tape once; return True when some tape holds more."""
         more = False
         for path, tape in list(self._tapes.items()):
+            if tape.search is not None:
+                if tape.search.done():
+                    tape.source.absorb(tape.search.result(), batch, now_ns)
+                    self._finish(path, tape, batch, now_ns)
+                continue
             ended = path in dead or not tape.alive
             tape.source.wall_deviation_ns = deviation_ns
             before = tape.source.counts.ticks
-            left = tape.source.poll(batch, now_ns, final=ended)
+            left = tape.source.poll(batch, now_ns)
             if tape.source.counts.ticks != before:
                 tape.engine.last_tick_ns = tape.source.last_tick_ns
                 if tape.alive:
                     tape.engine.life.ticked(awake_ns)
             if ended and not left:
-                self._finish(path, tape, batch, now_ns, awake_ns)
+                self._died(path, tape, batch, now_ns, awake_ns)
             more |= left
         return more
 
@@ -161,7 +172,10 @@ class Fleet:
 
     def positions(self) -> dict[str, dict[str, Any]]:
         """Return the offsets of all tapes after what was read, by source."""
-        live = {t.source.id: t.source.reader.position().to_json() for t in self._tapes.values()}
+        live = {
+            t.source.id: t.position or t.source.reader.position().to_json()
+            for t in self._tapes.values()
+        }
         return live | {source: position for source, (_, position) in self._ended.items()}
 
     def ended_before(self, positions: Mapping[str, Any]) -> list[str]:
@@ -225,6 +239,7 @@ class Fleet:
 
     def close(self) -> None:
         """Stop reading; nothing is written."""
+        self._searcher.shutdown(cancel_futures=True)
         for tape in self._tapes.values():
             tape.source.reader.close()
             if tape.control is not None:
@@ -248,6 +263,9 @@ class Fleet:
     def _open(self, path: Path, now_ns: int, awake_ns: int) -> None:
         try:
             source = self._source(path, now_ns)
+            if source is None:
+                self._done.add(path.name)
+                return
         except (TapeError, OSError, ValueError) as error:
             if path.name not in self.unreadable:
                 log.warning("tape_unusable", tape=path.name, reason=str(error))
@@ -273,7 +291,8 @@ class Fleet:
         engine.started_ns = max(engine.started_ns, header.start_wall_ns)
         log.info("tape_opened", tape=path.name, engine=engine.name, pid=header.pid, alive=alive)
 
-    def _source(self, path: Path, now_ns: int) -> TapeSource:
+    def _source(self, path: Path, now_ns: int) -> TapeSource | None:
+        """Open a tape where reading stood; None if it was read to its end before."""
         # 1. The samples' watermark lies at or behind the effects' offset: from there the head is
         #    filled again, without effects.
         # 2. From the offset on, records take effect for the first time.
@@ -288,8 +307,7 @@ class Fleet:
         key = first.id
         first.reader.close()
         if self._offsets.get(key, {}).get("done"):
-            self._done.add(path.name)
-            raise TapeError("it was read to its end before")
+            return None
         map_time = self._time_map(header.boot_id, header.start_wall_ns - header.start_mono_ns)
         labels = Labels({"engine": header.engine})
         if header.instance or self._has_live_twin(header.engine):
@@ -336,14 +354,19 @@ class Fleet:
         elif header.start_wall_ns >= engine.started_ns:
             engine.life.started(awake_ns)
 
-    def _finish(
+    def _died(
         self, path: Path, tape: _Tape, batch: IngestBatch, now_ns: int, awake_ns: int
     ) -> None:
+        """Judge the end of a writer whose last whole record has been read.
+
+        The search of the rest takes long on a large tape and finds something only after damage,
+        so people hear of the death first.
+        """
         reader, engine = tape.source.reader, tape.engine
         said = reader.counters()
+        tape.alive = False
         newest = reader.header.start_wall_ns >= engine.started_ns
-        others = any(t.alive and t.engine is engine for t in self._tapes.values() if t is not tape)
-        if newest and not others:
+        if newest and not any(t.alive and t.engine is engine for t in self._tapes.values()):
             goodbye = said.state == "stopped"
             engine.stop_reason = said.stop_reason
             engine.life.died(awake_ns, goodbye=goodbye)
@@ -355,15 +378,24 @@ class Fleet:
                 pid=reader.header.pid,
                 reason=said.stop_reason,
             )
+        self._end_series(tape, batch, now_ns)
+        engine.dropped[tape.source.id] = said.dropped_frames + said.dropped_events
+        self.watch.forget(path)
+        tape.position = reader.position().to_json()
+        tape.search = self._searcher.submit(reader.poll, final=True)
+
+    def _finish(self, path: Path, tape: _Tape, batch: IngestBatch, now_ns: int) -> None:
+        """Let go of a tape of which everything was read."""
+        self._end_series(tape, batch, now_ns)
+        if tape.control is not None:
+            tape.control.close()
+        self._ended[tape.source.id] = (path, tape.source.reader.position().to_json())
+        self._done.add(path.name)
+        tape.engine.close_source(tape.source)
+        del self._tapes[path]
+
+    def _end_series(self, tape: _Tape, batch: IngestBatch, now_ns: int) -> None:
         series = tape.source.series()
         self._head.mark_stale(series, now_ns)
         for labels in series:
             batch.touch_at(labels.name, now_ns)
-        engine.dropped[tape.source.id] = said.dropped_frames + said.dropped_events
-        self.watch.forget(path)
-        if tape.control is not None:
-            tape.control.close()
-        self._ended[tape.source.id] = (path, reader.position().to_json())
-        self._done.add(path.name)
-        engine.close_source(tape.source)
-        del self._tapes[path]

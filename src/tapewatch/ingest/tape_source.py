@@ -117,16 +117,20 @@ class TapeSource:
             if not read.more:
                 return
 
-    def poll(self, batch: IngestBatch, now_ns: int, *, final: bool = False) -> bool:
+    def poll(self, batch: IngestBatch, now_ns: int) -> bool:
         """Read what is new into the head and the batch.
 
         Returns:
             True when there is more to be had at once.
         """
-        read = self.reader.poll(final=final)
+        read = self.reader.poll()
+        self.absorb(read, batch, now_ns)
+        return read.more
+
+    def absorb(self, read: TapeBatch, batch: IngestBatch, now_ns: int) -> None:
+        """Take what was read into the head and the batch."""
         if not read.is_empty:
             self._absorb(read, batch, self.counts, now_ns)
-        return read.more
 
     def _absorb(self, read: TapeBatch, batch: IngestBatch, counts: TapeCounts, now_ns: int) -> None:
         counts.frames_lost += read.lost_frames
