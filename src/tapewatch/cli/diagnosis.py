@@ -90,7 +90,7 @@ def _configuration(path: Path | None, place: Place) -> Iterator[Finding]:
 
     name = "configuration"
     try:
-        loaded = place.config or load_config(path)
+        loaded = (place.config if path is None else None) or load_config(path)
     except ConfigError as error:
         yield _config_finding(name, error)
         return

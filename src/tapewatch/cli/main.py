@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+import typer.completion
 
 from tapewatch.cli import exit_codes
 from tapewatch.cli.commands import (
@@ -30,6 +31,8 @@ from tapewatch.cli.metrics_group import MetricsGroup
 from tapewatch.cli.telling import PROGRAM, tell_error
 from tapewatch.model.errors import TapewatchError
 
+COMPLETE = "_TAPEWATCH_COMPLETE"
+"""The variable by which a shell asks for completions."""
 # Typer exports no name for the class behind every kind of wrong usage.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 
@@ -78,12 +81,20 @@ def application() -> typer.Typer:
     return app
 
 
-def _main(
-    ctx: typer.Context,
-    show_version: bool = typer.Option(False, "--version", help="Print the version and end."),
-) -> None:
-    if show_version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         raise typer.Exit(version.version())
+
+
+def _main(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def _config() -> None:
@@ -98,11 +109,13 @@ def run(arguments: list[str] | None = None) -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     command = typer.main.get_command(application())
+    if COMPLETE in os.environ:
+        typer.completion.completion_init()  # type: ignore[attr-defined] # not in its __all__
     try:
         result = command.main(
             arguments,
             prog_name=PROGRAM,
-            complete_var="_TAPEWATCH_COMPLETE",
+            complete_var=COMPLETE,
             standalone_mode=False,
         )
         sys.stdout.flush()

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from tapewatch.model.json_line import to_json_line
 from tapewatch.model.terminal import escape_controls
 
-MAX_CELL = 100
+MAX_CELL = 240
 """Columns that one cell may take: a label of a megabyte must not fill the screen."""
 SEVERITY_STYLES = {
     "EMERGENCY": "bold white on red",
