@@ -118,7 +118,10 @@ export class ActiveAlerts {
         setText(taken, holder(alert));
         take.hidden = Boolean(alert.acknowledged);
       },
-      tick: (now) => setText(ago, span(now - (since() ?? now))),
+      tick: (now) => {
+        const seconds = now - (since() ?? now);
+        setText(ago, seconds < 1 ? "just now" : span(seconds));
+      },
     };
   }
 }

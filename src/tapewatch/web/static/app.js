@@ -57,7 +57,8 @@ function overallNow() {
   const firing = picture.active_alerts.length;
   if (firing > 0) {
     const grave = picture.active_alerts.some((alert) => /^(CRITICAL|EMERGENCY)$/i.test(alert.severity));
-    return [grave ? "critical" : "warning", `${firing} firing`, picture.overall_reason];
+    const worst = picture.active_alerts[0];
+    return [grave ? "critical" : "warning", `${firing} firing`, worst.message ?? worst.rule];
   }
   if (picture.overall === "healthy") return ["good", "All right", picture.overall_reason];
   if (picture.overall === "unknown") return ["unknown", "Unknown", picture.overall_reason];

@@ -2,11 +2,12 @@
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { byId, el, setText } from "./dom.js";
-import { clock, moment, money, signedMoney } from "./format.js";
+import { clock, moment, money, signedMoney, span } from "./format.js";
 
 const LINES = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6"];
 const MARK_REACH_PX = 8;
 const HEIGHT = 260;
+const SHORTEST_WINDOW_S = 30;
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -31,7 +32,7 @@ export class PnlChart {
     this.caption.hidden = charts.length === 0;
     byId("legend").hidden = charts.length === 0;
     if (!charts.length) return;
-    this.window = [picture.now - picture.window_seconds, picture.now];
+    this.window = windowOf(picture, charts);
     this.marks = marksOf(picture);
     const data = uPlot.join(charts.map((chart) => [chart.times, chart.values]));
     const shape = JSON.stringify(charts.map((chart) => [chart.engine, chart.metric]));
@@ -174,6 +175,13 @@ export class PnlChart {
   }
 }
 
+/** The whole window, or what there is of it yet: a young engine's line fills the chart too. */
+function windowOf(picture, charts) {
+  const first = Math.min(...charts.map((chart) => chart.times[0]));
+  const length = Math.max(picture.now - first, SHORTEST_WINDOW_S);
+  return [picture.now - Math.min(length, picture.window_seconds), picture.now];
+}
+
 function marksOf(picture) {
   const mark = (alert, over) => ({
     at: moment(alert.fired_at ?? alert.started_at),
@@ -197,9 +205,8 @@ export function severityName(alert) {
 
 function summary(picture, marks, window) {
   const shown = marks.filter((mark) => mark.at >= window[0]).length;
-  const minutes = Math.round(picture.window_seconds / 60);
   const alerts = shown === 1 ? "1 alert" : `${shown} alerts`;
-  return `The last ${minutes} min${shown ? `, with ${alerts} marked` : ""}`;
+  return `The last ${span(Math.round(window[1] - window[0]))}${shown ? `, with ${alerts} marked` : ""}`;
 }
 
 function roomy(low, high) {
