@@ -413,6 +413,37 @@ def test_evaluating_many_instants_at_once_equals_each_alone(
             assert value == pytest.approx(expected[labels], rel=1e-9, abs=1e-9, nan_ok=True)
 
 
+@settings(max_examples=40, deadline=None)
+@given(engines(), st.sampled_from(["sum(m)", "avg by (i) (m)", "avg(m)", "sum(m - n)"]))
+def test_long_ranges_are_added_up_like_single_instants(engine: QueryEngine, query: str) -> None:
+    times = np.array([at(s) for s in range(0, 200, 2)], dtype=np.int64)
+    matrix = engine.at(query, times)
+    for column, when in enumerate(times.tolist()):
+        expected = answer(engine, query, when)
+        found = {
+            labels: float(matrix.values[row, column])
+            for row, labels in enumerate(matrix.labels)
+            if matrix.present[row, column]
+        }
+        assert expected is not None
+        assert found.keys() == expected.keys()
+        for labels, value in found.items():
+            assert value == pytest.approx(expected[labels], rel=1e-12, nan_ok=True)
+
+
+def test_a_mean_survives_sums_that_overflow() -> None:
+    rows = [
+        (Labels.of("m", i=str(i)), [(float(s), 1.5e308 if i else 0.5) for s in range(0, 200, 10)])
+        for i in range(3)
+    ]
+    engine = engine_over(*rows)
+    times = np.array([at(s) for s in range(100)], dtype=np.int64)
+    for chosen in (times, times[:1]):
+        assert np.isinf(engine.at("sum(m)", chosen).values).all()
+        assert engine.at("avg(m)", chosen).values == pytest.approx(1e308)
+    assert engine.at("avg_over_time(m{i='1'}[1m])", times).values == pytest.approx(1.5e308)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(SAMPLES, min_size=1, max_size=4),
