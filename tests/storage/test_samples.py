@@ -234,6 +234,13 @@ class TestCompaction:
         assert bench.store.prune(HOUR) == 1
         assert bench.times() == [HOUR, HOUR + 1]
 
+    def test_pruning_tidies_the_hours_that_are_over(self, bench: Bench) -> None:
+        for at in (1, 2, 3, HOUR + 1, HOUR + 2):
+            bench.write([at])
+        assert bench.store.prune(0) == 0
+        assert bench.store.sizes()["chunks"] == 3
+        assert bench.times() == [1, 2, 3, HOUR + 1, HOUR + 2]
+
     def test_an_hour_that_is_not_over_is_left(self, bench: Bench) -> None:
         bench.write([1])
         bench.write([2])

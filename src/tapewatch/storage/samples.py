@@ -38,7 +38,7 @@ MIN_FREE_BYTES = 8 << 20
 _PRUNED_AT_ONCE = 512
 _PRUNED_TRANSACTIONS = 100
 _VACUUMED_PAGES = 2048
-_COMPACTED_TABLES = 1000
+_COMPACTED_TABLES = 4000
 _COMPACTED_RUNS = 64
 _GIVEN_UP_AT_ONCE = 8
 _NAMED_COLUMNS = 32
@@ -161,9 +161,10 @@ class SampleStore:
     def prune(self, before_ns: int) -> int:
         """Delete chunks whose samples are all older than this; return how many chunks went.
 
-        A chunk that reaches the edge stays whole. The work of one call is bounded, and done in
-        short transactions so that nobody waits for it; what is left goes with the next call.
-        Freed pages go back to the disk bit by bit.
+        A chunk that reaches the edge stays whole. What is kept is tidied on the same round: see
+        ``compact``. The work of one call is bounded, and done in short transactions so that nobody
+        waits for it; what is left goes with the next call. Freed pages go back to the disk bit by
+        bit.
 
         Raises:
             StorageError: The file cannot be written.
@@ -177,6 +178,10 @@ class SampleStore:
             deleted += chunks
             if chunks < _PRUNED_AT_ONCE:
                 break
+        bounds = self.bounds()
+        if bounds is not None:
+            # By the samples' own clock: an hour that newer samples follow is over.
+            self.compact(bounds[1])
         return deleted
 
     def compact(self, before_ns: int) -> int:
