@@ -13,6 +13,8 @@ Values are written in the cheapest form that is exact:
   a second stream, so a balance that was added up stays small and exact all the same. Values that
   fit no such form (a stale marker, a NaN) are kept aside, if they are few.
 - *binary*: the bits themselves, as 64-bit integers.
+- *raw*: the bits as they are, for a few values, which are not worth the work. Small chunks are
+  joined later, and get their form then.
 
 All numbers are little-endian, whatever the machine.
 """
@@ -50,7 +52,8 @@ _TIMES = struct.Struct("<q")
 _BITMAP = struct.Struct("<I")
 """Length of the deflated bitmap of present cells."""
 
-_FORM_SAME, _FORM_DECIMAL, _FORM_BINARY, _FORM_HOLES = 0, 1, 2, 3
+_FORM_SAME, _FORM_DECIMAL, _FORM_BINARY, _FORM_HOLES, _FORM_RAW = 0, 1, 2, 3, 4
+_FEW = 16
 
 _POWERS = tuple(10.0**p for p in range(10))
 _MOST_ASIDE = 16
@@ -69,6 +72,8 @@ def encode_times(times: Times) -> bytes:
     """Return rising instants in nanoseconds as bytes; at least one and at most ``MAX_ROWS``."""
     if not 1 <= len(times) <= MAX_ROWS:
         raise ValueError(f"a chunk has 1 to {MAX_ROWS} rows, not {len(times)}")
+    if len(times) < _FEW:
+        return _HEADER.pack(_FORM_RAW, len(times)) + np.ascontiguousarray(times, _INT64).tobytes()
     step = 1
     for candidate in _STEPS:
         if not (times % candidate).any():
@@ -86,7 +91,9 @@ def decode_times(data: bytes) -> Times:
         ChunkError: The bytes are damaged.
     """
     try:
-        _, rows = _rows_of(data)
+        form, rows = _rows_of(data)
+        if form == _FORM_RAW:
+            return _raw(data, rows)
         (step,) = _TIMES.unpack_from(data, _HEADER.size)
         times = _unpack(data[_HEADER.size + _TIMES.size :], rows)
     except (struct.error, zlib.error, ValueError, OverflowError) as error:
@@ -151,6 +158,8 @@ def _encode_present(values: Values) -> bytes:
     bits = values.view(_INT64)
     if bits[0] == bits[-1] and (bits == bits[0]).all():
         return _HEADER.pack(_FORM_SAME, rows) + values[:1].tobytes()
+    if rows < _FEW:
+        return _HEADER.pack(_FORM_RAW, rows) + values.tobytes()
     decimal = _encode_decimal(values, bits)
     if decimal is not None:
         return _HEADER.pack(_FORM_DECIMAL, rows) + decimal
@@ -164,6 +173,8 @@ def _decode_present(data: bytes) -> Values:
         if len(body) != _FLOAT64.itemsize:
             raise ChunkError("a constant column must have one value")
         return np.full(rows, np.frombuffer(body, _INT64)[0], _INT64).view(np.float64)
+    if form == _FORM_RAW:
+        return _raw(data, rows).view(np.float64)
     if form == _FORM_DECIMAL:
         return _decode_decimal(body, rows)
     if form == _FORM_BINARY:
@@ -321,6 +332,12 @@ def _rows_of(data: bytes) -> tuple[int, int]:
     if not 1 <= rows <= MAX_ROWS:
         raise ChunkError(f"a chunk of {rows} rows")
     return form, rows
+
+
+def _raw(data: bytes, rows: int) -> _Integers:
+    if len(data) != _HEADER.size + rows * _INT64.itemsize:
+        raise ChunkError("the bytes are not as many as the rows need")
+    return np.frombuffer(data, _INT64, rows, _HEADER.size).copy()
 
 
 def _inflate(data: bytes, size: int) -> bytes:
