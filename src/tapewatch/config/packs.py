@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -122,21 +122,6 @@ def load_pack(name_or_directory: str | Path, thresholds: Mapping[str, float] | N
     if loader.problems:
         raise ConfigError(loader.problems)
     return pack
-
-
-def merge_catalogues(packs: Iterable[Pack]) -> MetricCatalogue:
-    """Return one catalogue of several packs; of two claims to a name or path the first holds."""
-    definitions: dict[str, MetricDefinition] = {}
-    paths: set[str] = set()
-    for pack in packs:
-        for definition in pack.catalogue.definitions.values():
-            if definition.name in definitions:
-                continue
-            free = tuple(a for a in definition.aliases if a not in paths)
-            path = definition.path if definition.path not in paths else ""
-            definitions[definition.name] = replace(definition, path=path, aliases=free)
-            paths.update(free, (path,) if path else ())
-    return MetricCatalogue(definitions.values())
 
 
 def _find(name_or_directory: str | Path) -> Path:

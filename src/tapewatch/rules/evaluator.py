@@ -106,7 +106,12 @@ class _RuleRun:
         instants = pending[0] if len(pending) == 1 else np.unique(np.concatenate(pending))
         last = int(instants[-1])
         interval = self.group.group.interval_ns
-        since = self.last_ns or min(int(instants[0]), self.group.due_ns - interval)
+        restored = bool(self.alerts and self.alerts.episodes) and not self.last_ns
+        if restored:
+            # Of what was before the first arrival after a restart nothing is known.
+            since = int(instants[0])
+        else:
+            since = self.last_ns or min(int(instants[0]), self.group.due_ns - interval)
         # A backlog of months must not make millions of instants.
         since = max(since, last - MAX_INSTANTS * interval)
         between = list(range(_next_multiple(since, interval), last, interval))
