@@ -96,7 +96,6 @@ def tapewatch(directory: Path, events: int, kills: int) -> tuple[list[int], list
     rules = OUR_RULES + "".join(FILLER % (i, i, i, i % 7) for i in range(RULES_LOADED - 1))
     (directory / "rules.yaml").write_text(rules, encoding="utf-8")
     config = (
-        "packs: []\n"
         f"rules: [{directory}/rules.yaml]\n"
         "receivers:\n"
         f"  - {{name: sink, kind: webhook, url: 'http://127.0.0.1:{sink.port}/hook'}}\n"

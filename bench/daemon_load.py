@@ -58,12 +58,12 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=RATE)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        with DaemonProcess(Path(directory) / "idle", "packs: []\nreceivers: []\n") as daemon:
+        with DaemonProcess(Path(directory) / "idle", "receivers: []\n") as daemon:
             assert daemon.process is not None
             process = psutil.Process(daemon.process.pid)
             time.sleep(2)
             idle_cpu, idle_rss = _cost(process, options.idle_seconds)
-        with DaemonProcess(Path(directory) / "load", "packs: []\nreceivers: []\n") as daemon:
+        with DaemonProcess(Path(directory) / "load", "receivers: []\n") as daemon:
             assert daemon.process is not None
             process = psutil.Process(daemon.process.pid)
             engine = subprocess.Popen(

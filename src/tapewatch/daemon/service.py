@@ -52,7 +52,7 @@ from tapewatch.web.facade import (
 )
 
 CHART_WINDOW_S = 600
-CHART_POINTS = 300
+CHART_POINTS = 600
 CHART_METRICS = ("pnl_daily", "equity")
 SHOWN_NS = 5 * MINUTE
 """A series without a newer sample than this is not on ``/metrics``."""

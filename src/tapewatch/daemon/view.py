@@ -156,7 +156,7 @@ class Painter:
             tick_rate=rate if engine.life.state.is_live else None,
             ticks=ticks,
             positions=self._value(engine, "positions_count"),
-            equity=self._value(engine, "equity"),
+            equity=self._value(engine, "equity", "account_equity"),
             daily_pnl=self._value(engine, "pnl_daily"),
             lost=engine.total("frames_lost")
             + engine.total("events_lost")
@@ -164,9 +164,13 @@ class Painter:
             + sum(engine.dropped.values()),
         )
 
-    def _value(self, engine: Engine, metric: str) -> float | None:
-        found = self._head.last_value(engine.labels.with_(__name__=metric))
-        return None if found is None else found[1]
+    def _value(self, engine: Engine, *metrics: str) -> float | None:
+        """Return the value of the first of these metrics that the engine has."""
+        for metric in metrics:
+            found = self._head.last_value(engine.labels.with_(__name__=metric))
+            if found is not None:
+                return found[1]
+        return None
 
     def _health(self, engine: Engine, now_ns: int) -> HealthView:
         state = engine.life.state
