@@ -21,6 +21,8 @@ DEFAULT_SUBQUERY_STEP_NS = MINUTE
 _FAR_NS = 1 << 61
 """Instants are kept within this, so that shifting them by any duration stays in 64 bits."""
 _KEY_ROOM = 1 << 62
+_WHOLE_GRID = 50_000
+"""Points of a subquery up to which a range query evaluates even those that no window holds."""
 
 
 @dataclass(slots=True)
@@ -285,8 +287,10 @@ def _grid(evaluation: Evaluation, starts: Times, ends: Times, step: int) -> Time
     whole = max(0, last - first + 1)
     firsts, lasts = starts // step + 1, ends // step
     apart = int((lasts - firsts + 1).sum())
-    evaluation.charge(min(whole, apart))
-    if whole <= apart:
+    # A range query evaluates the points between its windows too, as Prometheus does: they may fail.
+    if whole <= apart or (evaluation.strict and whole <= _WHOLE_GRID):
+        evaluation.charge(whole)
         return np.arange(first, last + 1, dtype=np.int64) * step
+    evaluation.charge(apart)
     parts = [np.arange(a, b + 1) for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True)]
     return np.unique(np.concatenate(parts)) * step
