@@ -300,8 +300,8 @@ class _Loader:
                 if not found:
                     self._note(
                         ("settings", index, "rewrites", at),
-                        f"no rule {rewrite.alert!r} with these labels has a {rewrite.part} to "
-                        "rewrite",
+                        f"no rule {rewrite.alert!r} with these labels has this to rewrite: "
+                        f"{rewrite.part}",
                     )
         return groups
 
