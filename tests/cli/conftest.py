@@ -158,11 +158,18 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 
 @pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def running_calmly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One daemon for all tests that only look, with nothing wrong."""
     running = Live(tmp_path_factory.mktemp("calm") / "live")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def calm(running_calmly: Live) -> Live:
+    """The daemon that nothing is wrong with, its engine's last tick a moment ago."""
+    running_calmly.tick(250.0)
+    return running_calmly
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tapewatch import __version__
+from tapewatch.cli.main import execute
 from tapewatch.cli.reference import helps, reference_text
 
 ROOT = Path(__file__).parents[2]
@@ -59,11 +60,24 @@ COMMANDS = dict(helps())
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_64_and_never_a_verdict(command, arguments: list[str]) -> None:
-    done = command(*arguments)
-    assert done.returncode == 64, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == "" or not arguments
+def test_wrong_usage_is_64_and_never_a_verdict(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TAPEWATCH_DATA_DIR", str(tmp_path / "data"))
+    assert execute(arguments) == 64
+    shown = capsys.readouterr()
+    assert shown.err
+    assert shown.out == "" or not arguments
+
+
+def test_wrong_usage_is_64_in_a_process_of_its_own(command) -> None:
+    done = command("status", "--bogus")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "No such option: --bogus" in done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

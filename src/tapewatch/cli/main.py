@@ -22,6 +22,7 @@ from tapewatch.cli.commands import (
     metrics,
     metrics_export,
     query,
+    retire,
     run_daemon,
     status,
     tail,
@@ -68,6 +69,7 @@ def application() -> typer.Typer:
     app.add_typer(metrics_app, name="metrics")
     app.command("query")(query.query)
     app.command("ack")(ack.ack)
+    app.command("retire")(retire.retire)
     app.command("check-config")(check_config.check_config)
     config_app = typer.Typer(
         help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tapewatch.cli.place import Place
 from tapewatch.model.alert_record import alert_record, format_time
 from tapewatch.model.clock import SECOND
 from tapewatch.model.errors import StorageError, TapewatchError
 from tapewatch.model.health import HealthStatus
-from tapewatch.promql import QueryEngine, QueryResult
 from tapewatch.storage.database import Database, Settings
 from tapewatch.storage.reserve import Reserve
-from tapewatch.storage.samples import MAX_SELECTED_SAMPLES, SampleStore
-from tapewatch.storage.samples_schema import SAMPLES_SCHEMA
 from tapewatch.storage.state import StateStore
 from tapewatch.storage.state_schema import STATE_SCHEMA
-from tapewatch.web.prometheus_json import envelope, result_json
+
+if TYPE_CHECKING:
+    from tapewatch.promql import QueryEngine, QueryResult
+    from tapewatch.storage.samples import SampleStore
 
 _READING = Settings(synchronous="NORMAL", busy_seconds=1.0)
 _SHOWN = 1000
@@ -160,6 +160,10 @@ class Persisted:
         return StateStore(Database(path, STATE_SCHEMA, _READING), Reserve(path))
 
     def _store(self) -> SampleStore:
+        # numpy takes a while to import, and the state alone needs none of it.
+        from tapewatch.storage.samples import MAX_SELECTED_SAMPLES, SampleStore
+        from tapewatch.storage.samples_schema import SAMPLES_SCHEMA
+
         if self._samples is None:
             path = self._place.data_dir / "samples.db"
             if not path.exists():
@@ -175,12 +179,16 @@ class Persisted:
         return self._samples
 
     def _engine(self) -> QueryEngine:
+        from tapewatch.promql import QueryEngine
+
         if self._queries is None:
             self._queries = QueryEngine(self._store(), monotonic=time.monotonic)
         return self._queries
 
 
 def _answer(result: QueryResult, at_ns: int) -> dict[str, Any]:
+    from tapewatch.web.prometheus_json import envelope, result_json
+
     text = envelope(result_json(result, at_ns), result.warnings, result.infos)
     answer: dict[str, Any] = json.loads(text)
     return answer
