@@ -24,16 +24,20 @@ def query_error(text: str, error: QueryError) -> BadQueryError:
 def refused_query(text: str, message: str) -> BadQueryError:
     """Return the error of a query that the daemon refused; a place is read from its message."""
     match = _PLACE.search(message)
-    if match is None:
+    if match is None or not _is_inside(text, int(match[1]), int(match[2])):
         return BadQueryError(message)
     return _with_caret(text, message[match.end() :], int(match[1]), int(match[2]))
 
 
-def _with_caret(text: str, message: str, line: int, column: int) -> BadQueryError:
+def _is_inside(text: str, line: int, column: int) -> bool:
     lines = text.split("\n")
-    if not (1 <= line <= len(lines) and 1 <= column <= len(lines[line - 1]) + 1):
+    return 1 <= line <= len(lines) and 1 <= column <= len(lines[line - 1]) + 1
+
+
+def _with_caret(text: str, message: str, line: int, column: int) -> BadQueryError:
+    if not _is_inside(text, line, column):
         return BadQueryError(message)
-    source = lines[line - 1]
+    source = text.split("\n")[line - 1]
     # Escapes are longer than what they stand for: the caret goes below the shown text.
     before = escape_controls(source[: column - 1])
     shown = f"  {escape_controls(source)}\n  {' ' * len(before)}^"
