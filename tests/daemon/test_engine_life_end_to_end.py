@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -110,3 +112,30 @@ def test_an_engine_that_died_while_the_daemon_was_down_is_told_at_the_next_start
     running.start()
 
     sink.wait_for("engine_crashed")
+
+
+def test_a_retired_engine_is_watched_no_more_and_its_alerts_end(
+    daemon: Any, engine: Any, sink: Any
+) -> None:
+    running = daemon(sink.receiver()).start()
+    alpha = engine()
+    eventually(lambda: state_of(running, "alpha") == "running", "the engine to run")
+    tool = [sys.executable, "-m", "tapewatch", "retire", "alpha"]
+    tool += ["--data-dir", str(running.data_dir)]
+
+    refused = subprocess.run(tool, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "stop the engine first" in refused.stderr
+
+    alpha.kill()
+    sink.wait_for("engine_crashed")
+    eventually(
+        lambda: subprocess.run(tool, capture_output=True, check=False).returncode == 0,
+        "the engine to be retired",
+    )
+    sink.wait_for("engine_crashed", "resolved")
+    assert state_of(running, "alpha") is None
+
+    running.stop()
+    running.start()
+    assert state_of(running, "alpha") is None, "it stays retired over a restart"

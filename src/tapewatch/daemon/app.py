@@ -24,7 +24,7 @@ from tapewatch.config.load import LoadedConfig
 from tapewatch.config.model import JsonlReceiverSettings, Settings, WebhookReceiverSettings
 from tapewatch.config.view import config_view
 from tapewatch.daemon.book_keeping import saved_book
-from tapewatch.daemon.core import Core
+from tapewatch.daemon.core import RETIRED, Core
 from tapewatch.daemon.fleet import EngineExpectation, Fleet
 from tapewatch.daemon.keeper import Keeper, Retention
 from tapewatch.daemon.own_samples import OwnSamples
@@ -132,6 +132,11 @@ class Daemon:
             offsets=saved.offsets,
             watermarks=self._durable,
             saved_engines=saved.engines,
+            retired={
+                name.removeprefix(RETIRED): int(started_ns)
+                for name, started_ns in saved.values.items()
+                if name.startswith(RETIRED)
+            },
             awake_ns=now,
         )
         evaluator = RuleEvaluator(

@@ -50,6 +50,9 @@ REDELIVER_NS = 5 * SECOND
 REPLAY_NS = 60 * SECOND
 """Events older than this when they are read come from a backlog, not from the present."""
 
+RETIRED = "retired/"
+"""Prefix of the stored values that say which runs of an engine are over for good."""
+
 log = structlog.get_logger(component="monitoring")
 alert_log = structlog.get_logger(component="alert")
 
@@ -353,8 +356,10 @@ class Core:
         self._commit(now)
 
     def _commit(self, now: int) -> None:
+        # Instants that wait for a resting rule lie behind the offsets that are committed now.
+        self.take([self._dated(t, now) for t in self.evaluator.settle(now)], now)
         pending = self.pending
-        pending.engines = {e.name: e.to_saved() for e in self.fleet.engines.values()}
+        pending.engines |= {e.name: e.to_saved() for e in self.fleet.engines.values()}
         pending.values["timeline"] = self.clock.to_saved()
         if self.book.revision != self._saved_revision:
             self._saved_revision = self.book.revision
@@ -433,6 +438,30 @@ class Core:
                 next_step="repair the storage; it is written as soon as that works again",
             )
         return list(taken.alerts)
+
+    def retire(self, name: str) -> bool:
+        """Forget an engine that will not come back; False while a process of it is known to live.
+
+        Raises:
+            KeyError: No engine has this name.
+        """
+        engine = self.fleet.retire(name)
+        if engine is None:
+            return False
+        now = self.clock.now_ns()
+        for labels, _ in engine.samples():
+            self._published.pop(labels, None)
+            self.head.mark_stale([labels], now)
+        self.take(
+            self.evaluator.resolve_for({"engine": name}, TransitionReason.ENGINE_RETIRED, now),
+            now,
+        )
+        self.engines_changed = True
+        self.pending.engines[name] = None
+        self.pending.values[RETIRED + name] = engine.started_ns
+        self.pending.urgent = True
+        self._commit(now)
+        return True
 
     def engines(self) -> list[Engine]:
         """Return every engine known."""

@@ -78,6 +78,7 @@ class Fleet:
         offsets: Mapping[str, Mapping[str, Any]],
         watermarks: Mapping[str, Mapping[str, Any]],
         saved_engines: Mapping[str, Mapping[str, Any]],
+        retired: Mapping[str, int],
         awake_ns: int,
     ) -> None:
         self.engines: dict[str, Engine] = {}
@@ -97,6 +98,7 @@ class Fleet:
         self._offsets = dict(offsets)
         self._watermarks = dict(watermarks)
         self._saved = dict(saved_engines)
+        self._retired = dict(retired)
         self._tapes: dict[Path, _Tape] = {}
         self._ended: dict[str, tuple[Path, dict[str, Any]]] = {}
         self._done: set[str] = set()
@@ -218,6 +220,19 @@ class Fleet:
             )
             life.stall_after_ns = EngineLife.stall_threshold_ns(cadence, self._heartbeat)
 
+    def retire(self, name: str) -> Engine | None:
+        """Forget an engine that is gone for good; None while a process of it lives or is read.
+
+        Raises:
+            KeyError: No engine has this name.
+        """
+        engine = self.engines[name]
+        if engine.sources or engine.life.state.is_live:
+            return None
+        self._saved.pop(name, None)
+        self._retired[name] = engine.started_ns
+        return self.engines.pop(name)
+
     def remove_old(self, now_ns: int, keep: int, keep_ns: int) -> None:
         """Remove dead tapes that were read and are durable, beyond a count and an age."""
         waiting = {path for path, _ in self._ended.values()}
@@ -324,11 +339,12 @@ class Fleet:
             )
 
         offset = self._offsets.get(key)
-        if offset is not None:
+        retired = header.start_wall_ns <= self._retired.get(header.engine, -1)
+        if offset is not None or retired:
             refill = at(self._watermarks.get(key))
             refill.refill(now_ns)
             refill.reader.close()
-        return at(offset)
+        return None if retired else at(offset)
 
     def _time_map(self, boot_id: str, own_offset: int) -> Callable[[int], int]:
         # A tape of another boot has its own anchor; one of this boot shares our monotonic clock.

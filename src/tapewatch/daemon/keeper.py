@@ -101,6 +101,8 @@ class Keeper:
         self._thread.join()
         positions = dict(self._core.committed)
         self._flush(self._head.drain_for_chunks(self._clock.now_ns()), positions)
+        self._core.close_ended(self._durable)
+        self._core.finish()
 
     def _run(self) -> None:
         while not self._stopping:

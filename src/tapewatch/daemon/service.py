@@ -284,6 +284,22 @@ class DaemonService:
             raise NotFoundError(error.message, next_step=error.next_step) from error
         return record_of(taken[0], self._zone, self.picture.told_ms)
 
+    async def retire(self, name: str) -> Mapping[str, Any]:
+        """Forget an engine that will not come back."""
+        try:
+            gone = await asyncio.wrap_future(self._core.submit(lambda: self._core.retire(name)))
+        except KeyError:
+            known = ", ".join(view["name"] for view in self.engines()) or "none"
+            raise NotFoundError(
+                f"there is no engine {name!r}", next_step=f"known ones: {known}"
+            ) from None
+        if not gone:
+            raise ConflictError(
+                f"engine {name!r} is alive or its tape is still being read",
+                next_step="stop the engine first",
+            )
+        return {"engine": name, "state": "retired"}
+
     async def reload(self) -> Mapping[str, Any]:
         """Load configuration and rules again, whole or not at all."""
         return await self._reload()

@@ -31,6 +31,8 @@ class TransitionReason(StrEnum):
     SERIES_RETURNED = "series_returned"
     ENGINE_STOPPED = "engine_stopped"
     """The engine said goodbye: a clean stop resolves its alerts."""
+    ENGINE_RETIRED = "engine_retired"
+    """A person said that the engine will not come back."""
     RULE_REMOVED = "rule_removed"
     RULE_CHANGED = "rule_changed"
 

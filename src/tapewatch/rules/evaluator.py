@@ -219,6 +219,13 @@ class RuleEvaluator:
             self._finish_interval(group, now_ns)
         return transitions
 
+    def settle(self, now_ns: int) -> list[Transition]:
+        """Evaluate every rule that rests while instants wait, so that none is left to a crash.
+
+        To be called before the offsets behind those instants are committed.
+        """
+        return self._round(now_ns, frozenset(self._waiting)) if self._waiting else []
+
     def next_deadline_ns(self) -> int:
         """Return when ``on_interval`` next has something to do."""
         deadlines = [group.due_ns for group in self._groups]

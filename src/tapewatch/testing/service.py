@@ -160,6 +160,21 @@ class FakeService:
             f"there is no alert {alert_ref[:128]!r}", next_step="see /api/tapewatch/alerts"
         )
 
+    async def retire(self, name: str) -> Mapping[str, Any]:
+        """Forget an engine that has stopped or crashed.
+
+        Raises:
+            NotFoundError: There is no such engine.
+            ConflictError: It runs.
+        """
+        for view in self.engine_views:
+            if view["name"] == name:
+                if view["state"] == "running":
+                    raise ConflictError(f"engine {name!r} is alive", next_step="stop it first")
+                self.engine_views.remove(view)
+                return {"engine": name, "state": "retired"}
+        raise NotFoundError(f"there is no engine {name[:128]!r}")
+
     async def reload(self) -> Mapping[str, Any]:
         """Count a reload.
 

@@ -252,6 +252,15 @@ class Service(Protocol):
         """
         ...
 
+    async def retire(self, name: str) -> Mapping[str, Any]:
+        """Forget an engine that will not come back; its alerts end with that reason.
+
+        Raises:
+            NotFoundError: No engine has this name.
+            ConflictError: Its process lives.
+        """
+        ...
+
     async def reload(self) -> Mapping[str, Any]:
         """Load configuration and rules again, whole or not at all.
 

@@ -52,6 +52,10 @@ def own_routes(service: Service, stream: LiveStream) -> list[Route]:
     async def engines(request: Request) -> Response:
         return json_response({"engines": service.engines()})
 
+    async def retire(request: Request) -> Response:
+        refuse_unknown(await json_object(request), ())
+        return json_response(await service.retire(request.path_params["name"]))
+
     async def live(request: Request) -> Response:
         may_change = access_of(request.scope).may_change
         return json_response({"may_change": may_change, "live": service.live_snapshot()})
@@ -85,6 +89,7 @@ def own_routes(service: Service, stream: LiveStream) -> list[Route]:
         Route("/api/tapewatch/alerts", alerts),
         Route("/api/tapewatch/alerts/{ref}/acknowledge", acknowledge, methods=["POST"]),
         Route("/api/tapewatch/engines", engines),
+        Route("/api/tapewatch/engines/{name}/retire", retire, methods=["POST"]),
         Route("/api/tapewatch/live", live),
         Route("/api/tapewatch/stream", live_stream),
         Route("/api/tapewatch/config", config),
