@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Literal, Protocol, Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -171,9 +171,11 @@ def outcome_state(outcome: Outcome) -> str:
 
 def print_summary(ledger: Ledger, console: Console) -> None:
     """Print the result of a run: one row per expected alert, then what is missing or unexpected."""
-    table = Table(title="Faults injected and the alerts they raised")
+    # Narrow enough for 80 columns: no frame, no column wider than its longest name.
+    table = Table(title="Faults and alerts", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("fault", "alert expected", "severity", "raised", "resolved", "latency"):
-        table.add_column(heading, justify="right" if heading == "latency" else "left")
+        justify: Literal["left", "right"] = "right" if heading == "latency" else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for injection, outcome in ledger.outcomes():
         latency = outcome.latency_ms
         table.add_row(
@@ -189,9 +191,10 @@ def print_summary(ledger: Ledger, console: Console) -> None:
     latency_ms = summary["latency_ms"]
     if latency_ms["p50"] is not None:
         console.print(
-            f"latency from first evidence to the receiver's call: p50 {latency_ms['p50']:.1f} ms,"
-            f" p99 {latency_ms['p99']:.1f} ms, max {latency_ms['max']:.1f} ms"
-            " (a stall counts from the end of its 2 s of silence)"
+            f"from first evidence to the receiver's call: p50 {latency_ms['p50']:.1f} ms,"
+            f" p99 {latency_ms['p99']:.1f} ms, max {latency_ms['max']:.1f} ms\n"
+            "(a stall counts from the end of its 2 s of silence)",
+            soft_wrap=True,
         )
     for kind in ("missing", "unexpected"):
         console.print(f"{kind}: {', '.join(summary[kind]) or 'none'}")
