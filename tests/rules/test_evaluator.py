@@ -510,3 +510,168 @@ def test_a_selector_by_pattern_is_woken_by_the_names_it_matches(world: Any) -> N
     assert [t.alert.labels.get("m") for t in out] == ["conn_a"]
     w.arrive({"other": [(2, 0)]})
     assert w.evaluator.health()[0].evaluations == 1
+
+
+def test_a_rule_that_rests_is_evaluated_when_the_caller_must_commit(world: Any) -> None:
+    now = [0.0]
+
+    def stopwatch() -> float:
+        now[0] += 0.01
+        return now[0]
+
+    w = world("  - {alert: Odd, expr: x % 2 == 1}", stopwatch=stopwatch)
+    assert w.evaluator.settle(w.at(0)) == []
+    for second in (0.5, 1):
+        w.arrive({"x": [(second, 2)]})
+    assert w.arrive({"x": [(1.02, 3)]}) == []
+    assert w.words(w.evaluator.settle(w.at(1.02))) == [(1.02, "Odd", None, "firing")]
+    assert w.evaluator.settle(w.at(1.02)) == []
+
+
+def test_a_reload_keeps_instants_that_wait_and_ends_series_of_rules_that_are_gone(
+    world: Any,
+) -> None:
+    now = [0.0]
+
+    def stopwatch() -> float:
+        now[0] += 0.01
+        return now[0]
+
+    odd = "  - {alert: Odd, expr: x % 2 == 1}\n"
+    w = world(odd + "  - {record: twice, expr: x * 2}", stopwatch=stopwatch)
+    for second in (0.5, 1):
+        w.arrive({"x": [(second, 2)]})
+    w.arrive({"x": [(1.02, 3)]})
+    assert w.evaluator.replace_groups(w.groups(odd), w.at(1.03)) == []
+    name, at, value = w.recorded[-1]
+    assert (name, at) == ("twice", 1.03)
+    assert math.isnan(value)
+    assert w.words(w.interval(1.2))[0] == (1.02, "Odd", None, "firing")
+
+
+def test_a_reload_may_bring_and_take_groups(world: Any) -> None:
+    w = world(SIMPLE)
+    w.interval(62)
+    both = "groups:\n- {name: h, rules: [{alert: B, expr: x > 1}]}\n- name: g\n  rules:" + SIMPLE
+    w.evaluator.replace_groups(w.groups(both), w.at(63))
+    assert [g.name for g in w.evaluator.groups] == ["h", "g"]
+    assert [h.skipped for h in w.evaluator.group_health()] == [0, 3]
+    w.evaluator.replace_groups([], w.at(64))
+    assert w.evaluator.next_deadline_ns() > w.at(1e6)
+
+
+def test_without_a_recorder_nothing_is_recorded_and_alerts_are_raised(world: Any) -> None:
+    w = world(SIMPLE + "  - {record: twice, expr: x * 2}")
+    w.evaluator._record = None
+    assert w.words(w.arrive({"x": [(1, 9)]})) == [(1, "High", None, "firing")]
+    w.interval(15)
+    w.evaluator.replace_groups([], w.at(16))
+    assert w.recorded == []
+
+
+def test_a_recorded_series_with_a_gap_is_stale_in_the_gap(world: Any) -> None:
+    w = world("  - {record: high, expr: x > 5}\n  - {record: bad, expr: 'max by (z) (q)'}")
+    w.arrive({"x": [(1, 9)]})
+    w.arrive({"x": [(2, 1), (3, 9), (4, 1), (5, 9)]})
+    high = [(at, v if v == v else None) for n, at, v in w.recorded if n == "high"]
+    assert sorted(high, key=lambda p: p[0]) == [
+        (1, 9), (2, None), (3, 9), (4, None), (5, 9),
+    ]  # fmt: skip
+
+
+def test_results_that_become_one_recorded_series_are_an_error(world: Any) -> None:
+    w = world("  - {record: r, expr: x, labels: {s: all}}")
+    w.arrive({'x{s="1"}': [(1, 1)], 'x{s="2"}': [(1, 1)]})
+    assert "same labels" in w.evaluator.health()[0].last_error
+
+
+def test_groups_in_compat_mode_are_not_woken_by_what_other_rules_record(world: Any) -> None:
+    from dataclasses import replace
+
+    (group,) = world.groups(
+        "  - {alert: Seen, expr: twice > 5}\n  - {alert: A, expr: count(ALERTS) > 0}"
+    )
+    (recording,) = world.groups("  - {record: twice, expr: x * 2}\n  - {alert: Z, expr: x > 1}")
+    w = world([replace(recording, name="r"), replace(group, event_driven=False)])
+    assert w.words(w.arrive({"x": [(1, 9)]})) == [(1, "Z", None, "firing")]
+    assert sorted(w.words(w.interval(15))) == [
+        (15, "A", None, "firing"),
+        (15, "Seen", None, "firing"),
+    ]
+
+
+def test_a_saved_alert_that_is_over_is_not_taken_up(world: Any) -> None:
+    first = world(SIMPLE)
+    out = first.arrive({"x": [(1, 9), (2, 1)]})
+    w = world(SIMPLE)
+    w.evaluator.restore([out[-1].alert])
+    assert w.evaluator.active() == []
+
+
+def test_late_samples_without_a_place_to_find_them_correct_all_alerts(world: Any) -> None:
+    w = world(SIMPLE, proof=False)
+    w.arrive({'x{engine="b"}': [(10, 9)]})
+    out = w.arrive({'x{engine="a"}': [(9, 7), (9.5, 2)]}, now=10.1)
+    assert ("a", "firing") in [(t.alert.labels.get("engine"), t.alert.state.value) for t in out]
+
+
+def test_an_alert_that_fires_and_vanishes_in_one_batch_is_unknown(world: Any) -> None:
+    w = world(SIMPLE)
+    labels = {'x{engine="a"}': [(1, 1), (2, 9), (3, float("nan"))]}
+    out = w.arrive(labels)
+    assert w.words(out) == [(2, "High", None, "firing"), (3, "High", "firing", "unknown")]
+
+
+def test_an_unknown_alert_stays_so_while_nothing_comes(world: Any) -> None:
+    w = world(SIMPLE)
+    w.arrive({'x{engine="a"}': [(1, 9)]})
+    w.stale(2, 'x{engine="a"}')
+    for second in (15, 30, 45):
+        assert w.interval(second) == []
+    assert [a.state for a in w.evaluator.active()] == [AlertState.UNKNOWN]
+
+
+def test_windows_and_subqueries_are_looked_into_for_what_feeds_an_alert(world: Any) -> None:
+    w = world(
+        """
+  - {alert: Mean, expr: 'avg_over_time(x[20s]) > 5'}
+  - {alert: Peak, expr: 'max_over_time(y[20s:5s]) > 5'}
+  - {alert: None, expr: 'z > 5 or absent_over_time(z[20s])'}
+"""
+    )
+    w.arrive({"x": [(1, 9)], "y": [(1, 9)], "z": [(1, 9)]})
+    w.interval(15)
+    assert len(w.evaluator.active()) == 3
+    states = {}
+    for second in range(30, 721, 15):
+        w.interval(second)
+        states |= {a.rule: a.state.value for a in w.evaluator.active()}
+    # x is gone after its window; y also after the lookback inside the subquery; z's absence fires.
+    assert states == {"Mean": "unknown", "Peak": "unknown", "None": "firing"}
+
+
+def test_context_that_cannot_be_looked_up_never_keeps_an_alert_back(world: Any) -> None:
+    from dataclasses import replace
+
+    from tapewatch.promql import parse
+    from tapewatch.promql.ast import NumberLiteral
+
+    (group,) = world.groups("  - {alert: A, expr: 5 < x}")
+    wanted = {
+        "bad": parse("y + on () group_left y"),
+        "seven": NumberLiteral(7.0),
+        "other": parse("y"),
+    }
+    rule = replace(group.rules[0], context=wanted)
+    w = world([replace(group, rules=(rule,))])
+    w.arrive({'y{engine="b"}': [(1, 3)], 'y{engine="c"}': [(1, 3)]})
+    out = w.arrive({'x{engine="a"}': [(1, 9)]})
+    assert out[0].alert.context == {"threshold": 5.0, "bad": None, "seven": 7.0, "other": None}
+
+
+@pytest.mark.requirement("F62")
+def test_a_rule_whose_expression_becomes_another_kind_is_a_changed_rule(world: Any) -> None:
+    w = world(SIMPLE)
+    w.arrive({'x{engine="a"}': [(1, 9)]})
+    out = w.evaluator.replace_groups(w.groups(SIMPLE.replace("x > 5", "absent(x)")), w.at(2))
+    assert [t.alert.reason for t in out] == [TransitionReason.RULE_CHANGED]

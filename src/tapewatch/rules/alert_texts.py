@@ -9,6 +9,9 @@ from tapewatch.rules.model import ALERT_NAME, AlertingRule
 from tapewatch.rules.template import Template, parse_template
 from tapewatch.rules.template_functions import TemplateError
 
+MAX_KNOWN = 100_000
+"""Results whose alert labels are remembered."""
+
 
 class AlertTexts:
     """The parsed templates of one rule."""
@@ -42,7 +45,7 @@ class AlertTexts:
         expanded = {n: _expand(t, shown, value) for n, t in self._label_templates.items()}
         labels = named.merged({**expanded, **self._plain_labels})
         if not self.labels_use_value:
-            if len(self._known) >= 100_000:
+            if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[row] = labels
         return labels

@@ -175,31 +175,25 @@ class RuleAlerts:
     def _follow(self, labels: Labels, row: _Row | None, times: Times) -> list[Transition]:
         """Run one alert's state machine over the instants."""
         episode = self.episodes.get(labels)
-        if row is None:
-            truth = np.zeros(len(times), dtype=np.bool_)
-            if episode is None:
-                return []
-        else:
-            truth = row.truth
+        truth = row.truth if row is not None else np.zeros(len(times), dtype=np.bool_)
         instance = episode.instance if episode is not None else INACTIVE
         vanished = None
         fed: list[Fed] = []
         if self._tells_unknown and not truth.all():
 
             def vanished() -> Flags:
-                fed.append(self._fed(episode, row, truth, times))
                 of = row.labels if row is not None else episode.row if episode else labels
+                fed.append(self._fed(episode, of, truth, times))
                 return self._evidence.vanished(self._queries, of, fed[0], times)
 
         after, changes = advance(instance, times, truth, self.timing, vanished)
         transitions = []
         for change in changes:
             episode, transition = self._change(change, labels, row, episode)
-            if transition is not None:
-                transitions.append(transition)
-        if after.phase is None:
+            transitions.append(transition)
+        if episode is None:
             self.episodes.pop(labels, None)
-        elif episode is not None:
+        else:
             self.episodes[labels] = episode
             episode.instance = after
             if after.phase is AlertState.UNKNOWN:
@@ -211,28 +205,21 @@ class RuleAlerts:
                 episode.row = row.labels
         return transitions
 
-    def _fed(self, episode: Episode | None, row: _Row | None, truth: Flags, times: Times) -> Fed:
+    def _fed(self, episode: Episode | None, row: Labels, truth: Flags, times: Times) -> Fed:
         """Return what fed the alert at its last true evaluation."""
-        if row is not None and truth.any():
-            # The last true instant before the condition first turned false; where it starts
-            # false, what held before these instants decides.
-            first_false = int((~truth).argmax())
-            if first_false:
-                at_ns = int(times[first_false - 1])
-            elif episode is not None:
-                at_ns = episode.true_ns
-            else:
-                at_ns = int(times[int(truth.argmax())])
-            return self._evidence.fed(self._queries, row.labels, at_ns)
+        first_false = int((~truth).argmax())
+        if first_false:
+            return self._evidence.fed(self._queries, row, int(times[first_false - 1]))
         if episode is None:
-            return ()
+            # It turns true behind the first of these instants.
+            return self._evidence.fed(self._queries, row, int(times[int(truth.argmax())]))
         if episode.fed is not None:
             return episode.fed
-        return self._evidence.fed(self._queries, episode.row, episode.true_ns)
+        return self._evidence.fed(self._queries, row, episode.true_ns)
 
     def _change(
         self, change: Change, labels: Labels, row: _Row | None, episode: Episode | None
-    ) -> tuple[Episode | None, Transition | None]:
+    ) -> tuple[Episode | None, Transition]:
         """Make one change of state an episode and a transition."""
         at_ns = change.at_ns
         phase = change.after.phase

@@ -491,6 +491,8 @@ class RuleEvaluator:
             seen.add(labels)
             present = matrix.present[index]
             values = matrix.values[index]
+            if labels in run.recorded and not present[0]:
+                self._record(labels, int(instants[0]), STALE)
             for at in np.flatnonzero(present).tolist():
                 self._record(labels, int(instants[at]), float(values[at]))
             for at in (np.flatnonzero(present[:-1] & ~present[1:]) + 1).tolist():

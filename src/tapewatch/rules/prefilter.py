@@ -84,6 +84,10 @@ class Feed:
             else:
                 least, most = float(values.min()), float(values.max())
             self.window[piece.labels] = least, most
+            known = self.latest.get(piece.labels)
+            since = int(piece.times[0]) if known is None else known[0]
+            if int(piece.times[-1]) - since >= LOOKBACK_NS:
+                self.unsure = True  # it may have looked stale in between
             if not least <= most:
                 self.unsure = True
                 continue
@@ -96,8 +100,6 @@ class Feed:
         for piece in pieces:
             time_ns = int(piece.times[-1])
             known = self.latest.get(piece.labels)
-            if known is not None and time_ns - known[0] >= LOOKBACK_NS:
-                self.unsure = True  # it may have looked stale in between
             # A late batch ends before samples that are known already.
             if known is None or time_ns >= known[0]:
                 self.latest[piece.labels] = time_ns, float(piece.values[-1])

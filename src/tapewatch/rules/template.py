@@ -141,10 +141,7 @@ class _Parser:
         self.unsupported = ""
 
     def parse(self) -> tuple[_Node, ...]:
-        nodes, ended_by = self._body(())
-        if ended_by:
-            raise TemplateSyntaxError(f"unexpected {{{{{ended_by}}}}}")
-        return nodes
+        return self._body(())[0]
 
     def _body(self, enders: tuple[str, ...]) -> tuple[tuple[_Node, ...], str]:
         """Parse up to one of the words in ``enders``; return the nodes and the action there."""
