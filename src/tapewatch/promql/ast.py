@@ -245,6 +245,8 @@ class BinaryExpr(Expr):
             if mine._link() != theirs._link():
                 return False
             mine, theirs = mine.lhs, theirs.lhs
+        if isinstance(mine, BinaryExpr):
+            return False  # asking it again would ask for ever
         return mine == theirs
 
     def __hash__(self) -> int:
