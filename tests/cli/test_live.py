@@ -233,7 +233,7 @@ class TestDoctor:
         found = {f["name"]: f for f in answer["findings"]}
         assert found["lock"]["found"] == f"a daemon runs here, pid {calm.daemon.process.pid}"
         assert found["port"]["outcome"] == "ok"
-        assert found["rules"]["found"] == "2 rules in 1 groups"
+        assert found["rules"]["found"] == "2 rules in 1 group"
         assert found["web token"]["outcome"] == "not_configured"
 
 

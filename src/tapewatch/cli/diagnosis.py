@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tapewatch.cli.place import Place
+from tapewatch.cli.verdict import counted
 from tapewatch.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def _configuration(path: Path | None, place: Place) -> Iterator[Finding]:
         yield _config_finding("rules", error)
         return
     count = sum(len(group.rules) for group in rules.groups)
-    yield Finding("rules", Outcome.OK, f"{count} rules in {len(rules.groups)} groups")
+    groups = counted(len(rules.groups), "group")
+    yield Finding("rules", Outcome.OK, f"{counted(count, 'rule')} in {groups}")
 
 
 def _config_finding(name: str, error: ConfigError) -> Finding:

@@ -29,7 +29,7 @@ from tapewatch.config.environment import (
     typed,
 )
 from tapewatch.config.fields import zone
-from tapewatch.config.model import ENGINE_PACK, Settings, WebhookReceiverSettings
+from tapewatch.config.model import DEFAULT_PACKS, Settings, WebhookReceiverSettings
 from tapewatch.config.origin import DEFAULT, Origin, OriginKind, nearest_origin, problem_at
 from tapewatch.config.secret_file import read_secret
 from tapewatch.config.shape import FILE_SUFFIX, dotted, fields_at, is_secret, keys_at, models_in
@@ -295,14 +295,18 @@ class _Loader:
             for index, inner in enumerate(value):
                 self._note_origins(inner, (*path, index))
 
-    def _drop_empty_sections(self, data: dict[str, Any], path: SettingPath) -> None:
+    def _drop_empty_sections(self, value: Any, path: SettingPath) -> None:
         """A section whose keys are all commented out reads as null: it says nothing."""
-        for key in list(data):
-            inner = (*path, key)
-            if data[key] is None and (keys_at(Settings, inner) or _is_collection(inner)):
-                del data[key]
-            elif isinstance(data[key], dict):
-                self._drop_empty_sections(data[key], inner)
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                self._drop_empty_sections(item, (*path, index))
+        elif isinstance(value, dict):
+            for key in list(value):
+                inner = (*path, key)
+                if value[key] is None and (keys_at(Settings, inner) or _is_collection(inner)):
+                    del value[key]
+                else:
+                    self._drop_empty_sections(value[key], inner)
 
     def _refuse_written_secrets(self, value: Any, path: SettingPath) -> None:
         if isinstance(value, dict):
@@ -382,7 +386,7 @@ class _Loader:
 
     def _with_packs(self) -> dict[str, Any]:
         """Return the data with packs written out, so that one can be named in a variable."""
-        packs = self._data.get("packs", [ENGINE_PACK])
+        packs = self._data.get("packs", list(DEFAULT_PACKS))
         if not isinstance(packs, list):
             return self._data
         return self._data | {"packs": [{"name": p} if isinstance(p, str) else p for p in packs]}

@@ -35,7 +35,7 @@ from tapewatch.model.severity import AlertSeverity
 
 S = TypeVar("S", bound="Section")
 
-ENGINE_PACK = "engine"
+DEFAULT_PACKS = ("engine", "self")
 
 
 def _setting(default: Any, description: str, *, why: str = "", unit: str = "") -> Any:
@@ -404,9 +404,9 @@ class Settings(Section):
         None, "When the market is open.", why="without it the session is always open"
     )
     packs: Annotated[tuple[PackSettings, ...], BeforeValidator(_named_packs)] = _setting(
-        (PackSettings(name=ENGINE_PACK),),
+        tuple(PackSettings(name=name) for name in DEFAULT_PACKS),
         "Packs of rules, each a name or a mapping with `name` and `thresholds`.",
-        why="the rules of the equity engine fit most engines",
+        why="the rules of the equity engine fit most engines, and the watcher needs watching",
     )
     rules: tuple[Text, ...] = _setting(
         (),

@@ -43,7 +43,9 @@ artifacts: []
 # Rules that come with Tapewatch, with thresholds of your own.
 packs:
   - name: engine
-    thresholds: {{}}
+    thresholds:
+#      daily_loss_warning_pct: 3
+  - name: self
 
 # Your own Prometheus rule files, as paths or patterns; relative ones lie beside this file.
 rules: []

@@ -35,6 +35,8 @@ class ShownSetting:
         """The value as one line."""
         if isinstance(self.value, str):
             return self.value
+        if isinstance(self.value, float):
+            return f"{self.value:.12g}"
         return "-" if self.value is None else json.dumps(self.value, ensure_ascii=False)
 
 

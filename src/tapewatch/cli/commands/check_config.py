@@ -10,6 +10,7 @@ import typer
 
 from tapewatch.cli import exit_codes, options, output
 from tapewatch.cli.telling import tell
+from tapewatch.cli.verdict import counted
 from tapewatch.model.errors import ConfigError
 from tapewatch.model.terminal import escape_controls
 
@@ -72,6 +73,6 @@ def check_and_tell(path: Path | None, *, flags: Sequence[FlagValue], json_output
         return exit_codes.OK
     for warning in loaded.warnings:
         tell(f"warning: {warning}")
-    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    told = ", ".join(counted(n, noun[:-1].replace("_", " ")) for noun, n in counts.items())
     output.line(f"OK: {escape_controls(where)}: {told}")
     return exit_codes.OK
