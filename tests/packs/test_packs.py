@@ -246,3 +246,16 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load_pack(str(tmp_path))
+
+
+def test_the_reference_names_every_alert_and_setting_and_its_own_pack_loads(
+    tmp_path: Path,
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/engine-pack.md").read_text()
+    pack = load_pack("engine")
+    names = {rule.name for rule in alerts(pack)} | pack.thresholds.keys()
+    assert sorted(name for name in names if f"`{name}`" not in page) == []
+    blocks = page.split("```yaml\n")[1:]
+    of_pack, of_rules = (b.split("```")[0] for b in blocks if b.startswith("# "))
+    mine = load_pack(written(tmp_path, of_pack, of_rules), {"max_spread_bps": 40})
+    assert format_expr(alerts(mine)[0].expr) == "spread_bps > 40"

@@ -206,3 +206,14 @@ def test_promtool_accepts_what_is_exported(tmp_path: Path) -> None:
     path.write_text(format_rules(load_rules(text, "r.yaml")))
     done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_reference_page_shows_a_file_that_loads_and_names_every_key_and_function() -> None:
+    from tapewatch.rules.load import _GROUP_KEYS, _RULE_KEYS
+    from tapewatch.rules.template_functions import FUNCTIONS
+
+    page = (Path(__file__).parents[2] / "docs/reference/rule-files.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    assert len(load_rules(example, "example.yaml")[0].rules) == 2
+    words = {*_GROUP_KEYS, *_RULE_KEYS, *FUNCTIONS}
+    assert sorted(word for word in words if f"`{word}`" not in page) == []
