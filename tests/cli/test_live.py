@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tapewatch.testing.daemon import eventually
+
 pytestmark = pytest.mark.requirement("S5-85")
 
 
@@ -221,6 +223,22 @@ class TestAck:
 
     def test_an_alert_that_does_not_exist_is_an_error(self, calm) -> None:
         done = calm.run("ack", "nothing")
+        assert done.returncode == 1
+        assert "nothing" in done.stderr
+
+
+class TestRetire:
+    def test_an_engine_that_has_ended_is_forgotten(self, live) -> None:
+        live.engine.close()
+        eventually(
+            lambda: live.json("status")["engines"][0]["state"] == "stopped", "the engine's end"
+        )
+        done = live.run("retire", "momentum")
+        assert (done.returncode, done.stdout) == (0, "momentum: retired\n")
+        assert live.json("status")["engines"] == []
+
+    def test_an_engine_that_nobody_knows_is_an_error(self, calm) -> None:
+        done = calm.run("retire", "nothing")
         assert done.returncode == 1
         assert "nothing" in done.stderr
 

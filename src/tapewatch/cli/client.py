@@ -186,6 +186,11 @@ def alert_path(reference: str) -> str:
     return f"/api/tapewatch/alerts/{quote(reference, safe='')}/acknowledge"
 
 
+def retire_path(engine: str) -> str:
+    """Return the path that retires an engine."""
+    return f"/api/tapewatch/engines/{quote(engine, safe='')}/retire"
+
+
 def _over_socket(path: Path) -> DaemonClient | None:
     try:
         info = path.lstat()

@@ -22,27 +22,24 @@ def retire(
 ) -> int:
     """Forget an engine that will not come back.
 
-    Until then an engine that was ever seen is watched: its absence is an alert. Its alerts end;
-    what was recorded stays.
+    Its alerts resolve with that reason. A new run of the same name is watched again.
 
     Examples:
 
     \b
-      tapewatch retire momentum-v1
+      tapewatch retire momentum
     """
     place = find_place(config, data_dir, url, token_file)
-    from urllib.parse import quote
-
-    from tapewatch.cli.client import connect
+    from tapewatch.cli.client import connect, retire_path
 
     client = connect(place)
     if client is None:
         raise TapewatchError(
-            f"no daemon runs for {place.data_dir}, so there is nobody to forget the engine",
+            f"no daemon runs for {place.data_dir}, so nobody watches an engine there",
             next_step="start it with: tapewatch run",
         )
     with client:
-        answer = client.post(f"/api/tapewatch/engines/{quote(engine, safe='')}/retire", {})
+        answer = client.post(retire_path(engine), {})
     if json_output:
         output.print_json(answer)
     else:
