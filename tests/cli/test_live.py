@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -229,13 +231,20 @@ class TestAck:
 
 class TestRetire:
     def test_an_engine_that_has_ended_is_forgotten(self, live) -> None:
-        live.engine.close()
-        eventually(
-            lambda: live.json("status")["engines"][0]["state"] == "stopped", "the engine's end"
+        code = (
+            "import sys; from tapewatch import Recorder;"
+            "r = Recorder('brief', data_dir=sys.argv[1]); r.record_tick({'x': 1.0}); r.close()"
         )
-        done = live.run("retire", "momentum")
-        assert (done.returncode, done.stdout) == (0, "momentum: retired\n")
-        assert live.json("status")["engines"] == []
+        subprocess.run([sys.executable, "-c", code, str(live.data_dir)], check=True)
+
+        def stopped() -> bool:
+            _, body = live.daemon.get("/api/tapewatch/engines")
+            return any(e["name"] == "brief" and e["state"] == "stopped" for e in body["engines"])
+
+        eventually(stopped, "the engine's end")
+        done = live.run("retire", "brief")
+        assert (done.returncode, done.stdout) == (0, "brief: retired\n")
+        assert [e["name"] for e in live.json("status")["engines"]] == ["momentum"]
 
     def test_an_engine_that_nobody_knows_is_an_error(self, calm) -> None:
         done = calm.run("retire", "nothing")
