@@ -103,7 +103,9 @@ def test_a_start_on_a_read_only_disk_says_that_nothing_is_persisted(
 
     disk.read_only("rw")
     eventually(
-        lambda: storage_health(running).get("status") == "healthy", "storage to heal", timeout_s=15
+        lambda: storage_health(running).get("status") == "healthy",
+        "storage to heal",
+        timeout_s=10,
     )
     assert running.stop() == 0
     assert (running.data_dir / "state.db").stat().st_size > 0

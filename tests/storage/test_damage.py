@@ -1,4 +1,4 @@
-"""A damaged file is noticed, set aside and never deleted; a foreign or newer one is refused."""
+"""A damaged file is noticed, set aside and never deleted; a foreign one is refused."""
 
 from __future__ import annotations
 
@@ -147,14 +147,24 @@ def test_a_log_without_its_file_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("F44")
 class TestForeignFiles:
-    def test_a_newer_version_is_refused_and_left_alone(self, sound: Path) -> None:
+    def test_a_newer_version_is_set_aside_whole(self, sound: Path) -> None:
         with sqlite3.connect(sound) as connection:
             connection.execute("PRAGMA user_version=99")
         connection.close()
         before = sound.read_bytes()
-        with pytest.raises(StorageError, match="has version 99; this program knows versions up to"):
-            StateStore.open(sound, now_ns=NOW)
-        assert sound.read_bytes() == before
+        store = StateStore.open(sound, now_ns=NOW)
+        assert "has version 99; this program knows versions up to" in (store.recovered or "")
+        store.close()
+        (aside,) = sound.parent.glob("*.corrupt-*")
+        assert aside.read_bytes() == before
+
+    def test_a_changed_owner_alone_does_not_make_it_another_programs(self, sound: Path) -> None:
+        with sqlite3.connect(sound) as connection:
+            connection.execute("PRAGMA application_id=7")
+        connection.close()
+        store = StateStore.open(sound, now_ns=NOW)
+        assert "belongs to the program 7" in (store.recovered or "")
+        store.close()
 
     def test_another_programs_database_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "state.db"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -16,6 +18,7 @@ from tapewatch.model.clock import SECOND
 from tapewatch.model.errors import StorageError, StorageFailure
 from tapewatch.storage.directory import sync_directory
 from tapewatch.storage.failure import kind_of, storage_error
+from tapewatch.storage.stand_in import stand_in_path
 
 APPLICATION_ID = 0x54415045
 """In the file's header: the letters TAPE."""
@@ -25,6 +28,12 @@ _OPEN_TIMEOUT_SECONDS = 2.0
 _IDLE_READERS = 4
 _PROGRESS_STEPS = 20_000
 _HEADER_BYTES = 100
+_PASSING = frozenset(
+    {StorageFailure.FULL, StorageFailure.IO, StorageFailure.LOCKED, StorageFailure.READONLY}
+)
+
+# A connection that found the disk read-only stays so when the disk is not any more.
+_SPOILS = frozenset({StorageFailure.IO, StorageFailure.CORRUPT, StorageFailure.READONLY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,12 @@ class Database:
         self._schema = schema
         self._settings = settings
         self._writer: sqlite3.Connection | None = None
+        self.refused: StorageError | None = None
+        """Why the file could not be opened at first; None once it is open."""
+        self.openings = 0
+        """How often the file came to be opened: 1 more when a stand-in's time is over."""
+        self._stand_in: Database | None = None
+        self._opened_ns = 0
         self._unsafe = False
         self._closed = False
         self._idle: list[sqlite3.Connection] = []
@@ -69,31 +84,35 @@ class Database:
         self._readers_lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, schema: Schema, settings: Settings, *, now_ns: int) -> Database:
+    def open(
+        cls, path: Path, schema: Schema, settings: Settings, *, now_ns: int, patient: bool = False
+    ) -> Database:
         """Open or make the file.
 
-        A file that is damaged, or has another form than its version says, is moved aside to
-        ``<name>.corrupt-<time>`` and a fresh one is begun; ``recovered`` then tells why.
+        A file that is damaged, comes from a newer version, or has another form than its version
+        says, is moved aside to ``<name>.corrupt-<time>`` and a fresh one is begun; ``recovered``
+        then tells why.
+
+        Args:
+            path: The file.
+            schema: Its form.
+            settings: How it is written.
+            now_ns: For the name of a damaged file.
+            patient: What may pass (a full, failing or read-only disk, another program's lock)
+                raises nothing: ``refused`` tells it, reading finds a private copy of what is
+                there, and every transaction tries to open the file.
 
         Raises:
-            StorageError: The file cannot be read or made, is locked, belongs to a newer version,
-                or is no file of ours.
+            StorageError: The file cannot be read or made, is locked, or is no file of ours.
         """
         database = cls(path, schema, settings)
-        damage = database._damage()
-        if damage:
-            aside = move_aside(path, now_ns)
-            database.recovered = (
-                f"the {schema.what} {path} was damaged ({damage}); it was moved to {aside.name} "
-                "and a fresh one was begun"
-            )
+        database._opened_ns = now_ns
         try:
-            database._begin()
-        except sqlite3.Error as error:
-            database.close()
-            raise storage_error(f"opening the {schema.what}", path, error) from error
-        except OSError as error:
-            raise storage_error(f"making the {schema.what}", path, error) from error
+            database._open_file(_OPEN_TIMEOUT_SECONDS)
+        except StorageError as error:
+            if not patient or error.reason not in _PASSING:
+                raise
+            database._stand_aside(error)
         return database
 
     # -- writing ---------------------------------------------------------------------------
@@ -119,7 +138,7 @@ class Database:
                             connection.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                if kind_of(error) in (StorageFailure.IO, StorageFailure.CORRUPT):
+                if kind_of(error) in _SPOILS:
                     self._unsafe = True
                 raise storage_error(doing, self.path, error) from error
 
@@ -150,6 +169,11 @@ class Database:
         Raises:
             StorageError: The file cannot be read.
         """
+        stand_in = self._stand_in
+        if stand_in is not None:
+            with stand_in.reading(doing) as copy:
+                yield copy
+            return
         connection: sqlite3.Connection | None = None
         try:
             connection = self._borrow()
@@ -219,10 +243,51 @@ class Database:
                 with suppress(sqlite3.Error):
                     self._writer.close()
                 self._writer = None
+            self._drop_stand_in()
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _damage(self) -> str | None:
+    def _open_file(self, timeout_seconds: float) -> None:
+        """Open the file for writing, once what is damaged is out of the way."""
+        damage = self._damage(timeout_seconds)
+        if damage:
+            aside = move_aside(self.path, self._opened_ns)
+            self.recovered = (
+                f"the {self._schema.what} {self.path} could not be used ({damage}); it was moved "
+                f"to {aside.name} and a fresh one was begun"
+            )
+        try:
+            self._begin(timeout_seconds)
+        except BaseException as error:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if isinstance(error, sqlite3.Error):
+                doing = f"opening the {self._schema.what}"
+                raise storage_error(doing, self.path, error) from error
+            if isinstance(error, OSError):
+                raise storage_error(f"making the {self._schema.what}", self.path, error) from error
+            raise
+        self.openings += 1
+
+    def _stand_aside(self, refusal: StorageError) -> None:
+        """Read from a private copy until the file can be opened."""
+        try:
+            copy = stand_in_path(self.path, _parts(self.path))
+            self._stand_in = Database.open(
+                copy, self._schema, self._settings, now_ns=self._opened_ns
+            )
+        except (OSError, StorageError) as error:
+            raise refusal from error
+        self.refused = refusal
+
+    def _drop_stand_in(self) -> None:
+        if self._stand_in is not None:
+            stand_in, self._stand_in, self.refused = self._stand_in, None, None
+            stand_in.close()
+            shutil.rmtree(stand_in.path.parent, ignore_errors=True)
+
+    def _damage(self, timeout_seconds: float) -> str | None:
         """Return what is wrong with the file that is there; None for a sound one or none."""
         try:
             size = self.path.stat().st_size
@@ -233,12 +298,14 @@ class Database:
         if size < _HEADER_BYTES:
             # SQLite would take it for a new file, and throw the log of the lost one away.
             return f"the file has {size} bytes, less than a header"
-        connection = self._connect(_OPEN_TIMEOUT_SECONDS)
+        connection = self._connect(timeout_seconds)
         try:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if owner != APPLICATION_ID and tables:
+                if tables.issuperset(self._schema.columns):
+                    return f"it says that it belongs to the program {owner}"
                 raise StorageError(
                     f"{self.path} is a database, but not a {self._schema.what} of Tapewatch",
                     next_step="move it away or name another data directory",
@@ -246,10 +313,10 @@ class Database:
             if version < 1:
                 return f"it says that it has version {version}"
             if version > len(self._schema.migrations):
-                raise StorageError(
-                    f"the {self._schema.what} {self.path} has version {version}; this program "
-                    f"knows versions up to {len(self._schema.migrations)}",
-                    next_step="run the newer Tapewatch that wrote it, or restore a backup",
+                # Refusing to start would leave nobody watching; the newer program finds its file.
+                return (
+                    f"it has version {version}; this program knows versions up to "
+                    f"{len(self._schema.migrations)}"
                 )
             return _quick_check(connection) or self._missing(connection, version)
         except sqlite3.Error as error:
@@ -273,10 +340,13 @@ class Database:
                 return str(error)
         return None
 
-    def _begin(self) -> None:
+    def _begin(self, timeout_seconds: float) -> None:
         if not self.path.exists():
             self._make()
-        writer = self._connect(_OPEN_TIMEOUT_SECONDS)
+        if not os.access(self.path, os.W_OK):
+            # SQLite would open it all the same, and say so at the first write.
+            raise OSError(errno.EROFS, "it may not be written")
+        writer = self._connect(timeout_seconds)
         self._writer = writer
         writer.execute("PRAGMA journal_mode=WAL")
         self._migrate(writer)
@@ -333,6 +403,11 @@ class Database:
             raise StorageError(f"the {self._schema.what} {self.path} is closed")
         if self._writer is not None and not self._unsafe:
             return self._writer
+        if self._stand_in is not None:
+            self._open_file(self._settings.busy_seconds)
+            self._drop_stand_in()
+            if self._writer is not None:
+                return self._writer
         if self._writer is not None:
             with suppress(sqlite3.Error):
                 self._writer.close()

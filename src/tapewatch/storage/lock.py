@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ from tapewatch.storage.failure import storage_error
 
 LOCK_NAME = "daemon.lock"
 _LONGEST_PID = 20
+_UNWRITABLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _WAITS = (0.005, 0.02, 0.05)
 
 
@@ -22,12 +25,14 @@ class DirectoryLock:
 
     What counts is the kernel's lock on the open file. The pid inside is only there to be shown,
     so a file that a dead daemon left behind holds nobody up, whatever it says. The file is never
-    removed: another process may be about to lock it.
+    removed: another process may be about to lock it. Where the disk is read-only or full, the
+    file is locked as it is. The directory itself is locked too: it is there when the file cannot
+    be made, and a daemon that started then must hold off one that comes after.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / LOCK_NAME
-        self._descriptor: int | None = None
+        self._descriptors: list[int] = []
 
     def acquire(self) -> None:
         """Take the lock.
@@ -36,39 +41,34 @@ class DirectoryLock:
             DirectoryInUseError: Another process holds it; the message names its pid.
             StorageError: The file cannot be made.
         """
-        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            descriptor = os.open(self.path, flags, 0o600)
-        except OSError as error:
-            raise storage_error("opening", self.path, error) from error
-        try:
-            _lock_soon(descriptor)
+            for descriptor in self._opened():
+                self._descriptors.append(descriptor)
+                _lock_soon(descriptor)
         except BlockingIOError:
-            holder = self._holder(descriptor)
-            os.close(descriptor)
+            holder = self._holder()
+            self.release()
             raise DirectoryInUseError(
                 f"the data directory {self.path.parent} is in use by another daemon{holder}",
                 next_step="stop that daemon, or name another directory with --data-dir",
             ) from None
         except OSError as error:
-            os.close(descriptor)
+            self.release()
             raise storage_error("locking", self.path, error) from error
         # On a full or read-only disk the lock holds all the same; it just cannot say whose it is.
         with suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
+            os.ftruncate(self._descriptors[0], 0)
+            os.pwrite(self._descriptors[0], f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Drop the lock; without one it does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
     @property
     def is_held(self) -> bool:
         """True between ``acquire`` and ``release``."""
-        return self._descriptor is not None
+        return bool(self._descriptors)
 
     def __enter__(self) -> DirectoryLock:
         self.acquire()
@@ -82,13 +82,21 @@ class DirectoryLock:
     ) -> None:
         self.release()
 
-    @staticmethod
-    def _holder(descriptor: int) -> str:
+    def _opened(self) -> Iterator[int]:
+        """Open what is to be locked, one after the other."""
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            text = os.pread(descriptor, _LONGEST_PID, 0).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
-        return f" (pid {text})" if text.isdigit() else ""
+            yield os.open(self.path, flags | os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            with suppress(FileNotFoundError):
+                yield os.open(self.path, flags | os.O_RDONLY)
+        yield os.open(self.path.parent, flags | os.O_RDONLY | os.O_DIRECTORY)
+
+    def _holder(self) -> str:
+        pid = _pid_in(self.path)
+        return f" (pid {pid})" if pid else ""
 
 
 def _lock_soon(descriptor: int) -> None:
@@ -113,18 +121,29 @@ def holder_pid(data_dir: Path) -> int | None:
 
     Asking takes the lock for a moment, and only where it is free.
     """
-    lock = DirectoryLock(data_dir)
+    path = data_dir / LOCK_NAME
     try:
-        descriptor = os.open(lock.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(descriptor, _LONGEST_PID, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else None
+        return _pid_in(path)
     except OSError:
         return None
     finally:
         os.close(descriptor)
     return None
+
+
+def _pid_in(path: Path) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        text = os.pread(descriptor, _LONGEST_PID, 0).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    return int(text) if text.isdigit() else None

@@ -89,6 +89,7 @@ class SampleStore:
         with database.reading("loading") as connection:
             self._catalogue = Catalogue.load(connection)
             newest = connection.execute("SELECT max(max_ns) FROM chunks").fetchone()[0]
+        self._openings = database.openings
         self.newest_at_open_ns: int | None = newest
         """Time of the newest sample when the store was opened: no newer one is here alone."""
 
@@ -100,21 +101,25 @@ class SampleStore:
         now_ns: int,
         max_selected: int = MAX_SELECTED_SAMPLES,
         min_free_bytes: int = MIN_FREE_BYTES,
+        patient: bool = False,
     ) -> SampleStore:
         """Open the file, or make it.
 
-        A damaged file is moved aside, never deleted, and a fresh one is begun; see ``recovered``.
+        A damaged file, or one of a newer version, is moved aside, never deleted, and a fresh one
+        is begun; see ``recovered``.
 
         Args:
             path: The database file.
             now_ns: For the name of a damaged file.
             max_selected: Samples that one select may unpack.
             min_free_bytes: Room on the disk that writing leaves free.
+            patient: Go on without the file while it cannot be opened for a reason that may pass;
+                each write tries to open it.
 
         Raises:
-            StorageError: The file cannot be read or made, is locked, or belongs to a newer version.
+            StorageError: The file cannot be read or made, is locked, or is no file of ours.
         """
-        database = Database.open(path, SAMPLES_SCHEMA, _SETTINGS, now_ns=now_ns)
+        database = Database.open(path, SAMPLES_SCHEMA, _SETTINGS, now_ns=now_ns, patient=patient)
         return cls(database, max_selected=max_selected, min_free_bytes=min_free_bytes)
 
     @property
@@ -148,6 +153,7 @@ class SampleStore:
             self._make_room(sum(_size(chunk) for chunk in chunks))
             new = Additions()
             with self._database.transaction("writing samples to") as connection:
+                self._meet(connection)
                 for chunk in chunks:
                     table = self._catalogue.table(connection, chunk.key, new)
                     _insert(connection, table, chunk)
@@ -432,6 +438,13 @@ class SampleStore:
                         best[column] = rank, series.times[-1:], series.values[-1:]
         return {column: (times, values) for column, (_, times, values) in best.items()}
 
+    def _meet(self, connection: sqlite3.Connection) -> None:
+        """Learn what the file holds, if it could not be opened before now."""
+        if self._openings != self._database.openings:
+            self._openings = self._database.openings
+            with self._lock:
+                self._catalogue = Catalogue.load(connection)
+
     def _delete(
         self, condition: str, arguments: Sequence[Any], limit: int
     ) -> tuple[int, tuple[int, int]]:
@@ -441,6 +454,7 @@ class SampleStore:
         the database's lock.
         """
         with self._database.transaction("deleting samples from") as connection:
+            self._meet(connection)
             rows = connection.execute(
                 "SELECT id, table_id, samples, length(times) FROM chunks "  # noqa: S608 - our words
                 f"WHERE {condition} ORDER BY max_ns LIMIT {limit}",

@@ -51,15 +51,22 @@ class StateStore:
         """How often the disk was so full that the reserve had to be given up."""
 
     @classmethod
-    def open(cls, path: Path, *, now_ns: int) -> StateStore:
+    def open(cls, path: Path, *, now_ns: int, patient: bool = False) -> StateStore:
         """Open the file, or make it.
 
-        A damaged file is moved aside, never deleted, and a fresh one is begun; see ``recovered``.
+        A damaged file, or one of a newer version, is moved aside, never deleted, and a fresh one
+        is begun; see ``recovered``.
+
+        Args:
+            path: The database file.
+            now_ns: For the name of a damaged file.
+            patient: Go on without the file while it cannot be opened for a reason that may pass;
+                see ``refused``. Each commit tries to open it.
 
         Raises:
-            StorageError: The file cannot be read or made, is locked, or belongs to a newer version.
+            StorageError: The file cannot be read or made, is locked, or is no file of ours.
         """
-        database = Database.open(path, STATE_SCHEMA, _SETTINGS, now_ns=now_ns)
+        database = Database.open(path, STATE_SCHEMA, _SETTINGS, now_ns=now_ns, patient=patient)
         reserve = Reserve(path.with_name(f"{path.stem}.reserve"))
         reserve.take()
         return cls(database, reserve)
@@ -68,6 +75,11 @@ class StateStore:
     def recovered(self) -> str | None:
         """Why a fresh file was begun although there was one; None when that was not so."""
         return self._database.recovered
+
+    @property
+    def refused(self) -> StorageError | None:
+        """Why the file is not open yet; None when it is."""
+        return self._database.refused
 
     # -- writing ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+import structlog
 import uvicorn
 
 from tapewatch.web.app import WebApp
@@ -21,6 +22,9 @@ from tapewatch.web.settings import ListenError, check_settings
 MAX_HEAD_BYTES = 64 << 10
 _BACKLOG = 512
 _DRAIN_S = 3
+_DISK_REFUSES = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+
+log = structlog.get_logger("tapewatch.web").bind(component="web")
 
 
 class WebServer:
@@ -79,7 +83,7 @@ class WebServer:
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
     def open(self) -> None:
-        """Bind every socket.
+        """Bind every socket. A disk without room for the Unix socket's name is only logged.
 
         Raises:
             ListenError: The settings are refused, or a port or path cannot be had.
@@ -90,7 +94,11 @@ class WebServer:
             if self._settings.socket_path is not None:
                 self._sockets.append(_unix_socket(self._settings.socket_path))
                 self._owns_path = True
-        except ListenError:
+        except ListenError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _DISK_REFUSES and self._sockets:
+                log.warning("control_socket_missing", reason=error.message)
+                return
             self._release()
             raise
 
