@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -89,8 +90,9 @@ def prepare_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         tape_directory(path).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        if path.is_dir() and not os.access(path, os.W_OK):
-            return  # read-only: the daemon starts, and says that it does not persist
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if path.is_dir() and (full or not os.access(path, os.W_OK)):
+            return  # read-only or full: the daemon starts, and says that it does not persist
         raise TapewatchError(
             f"cannot use the data directory {path}: {error.strerror}",
             next_step="name a directory that this user may write: --data-dir DIR",
@@ -110,11 +112,11 @@ class Daemon:
         settings = config.settings
         self.zone = zone(settings.timezone)
         wall = SteadyClock().now_ns()
-        self.state = StateStore.open(config.data_dir / "state.db", now_ns=wall)
+        self.state = StateStore.open(config.data_dir / "state.db", now_ns=wall, patient=True)
         saved = self.state.load()
         self.clock = SteadyClock(saved.values.get("timeline"))
         now = self.clock.now_ns()
-        self.samples = SampleStore.open(config.data_dir / "samples.db", now_ns=now)
+        self.samples = SampleStore.open(config.data_dir / "samples.db", now_ns=now, patient=True)
         self.rules = load_rule_set(config)
         storage = settings.storage
         self.head = Head(
@@ -182,7 +184,10 @@ class Daemon:
         self.own.deviation_ns = lambda: self.core.clock_deviation_ns
         self.own.unreadable = lambda: len(fleet.unreadable)
         snapshots = settings.snapshots
+        if self.state.refused is not None:
+            self.core.storage_reason = self.state.refused.message
         self.keeper = Keeper(
+        self.painter.storage_reason = self.own.storage_reason
             clock=self.clock,
             head=self.head,
             samples=self.samples,
@@ -221,6 +226,7 @@ class Daemon:
 
     # -- running ------------------------------------------------------------------------------
 
+        self.painter.recovered = tuple(self._recovered)
     async def run(self) -> int:
         """Run until told to stop."""
         self.server.open()
@@ -237,6 +243,8 @@ class Daemon:
         core_thread = threading.Thread(target=self._run_core, name="core", daemon=True)
         core_thread.start()
         self.keeper.start()
+        if self.state.refused is not None:
+            log.error("not_persisting", reason=str(self.state.refused))
         serving = asyncio.create_task(self.server.serve(), name="web")
         log.info(
             "daemon_started",

@@ -344,7 +344,7 @@ class Core:
     def _commit_if_due(self, now: int, *, moved: bool) -> None:
         if moved:
             self.pending.offsets.update(self.fleet.positions())
-        if self.pending.is_empty:
+        if self.pending.is_empty and not self.storage_reason:
             return
         if self.storage_reason:
             # Storage is down: alerts go out from memory, and durability is tried again later.

@@ -125,10 +125,11 @@ class Fleet:
         if mtime == self._scanned_mtime and now_ns - self._scanned_at < RESCAN_NS:
             return False
         self._scanned_mtime, self._scanned_at = mtime, now_ns
+        present = sorted(self._directory.glob(f"*{TAPE_SUFFIX}"))
+        for name in self.unreadable.keys() - {path.name for path in present}:
+            del self.unreadable[name]
         fresh = [
-            path
-            for path in sorted(self._directory.glob(f"*{TAPE_SUFFIX}"))
-            if path not in self._tapes and path.name not in self._done
+            path for path in present if path not in self._tapes and path.name not in self._done
         ]
         for path in fresh:
             self._open(path, now_ns, awake_ns)

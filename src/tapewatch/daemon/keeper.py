@@ -22,6 +22,8 @@ from tapewatch.storage.samples import SampleStore
 from tapewatch.storage.snapshots import prune_snapshots, write_snapshot
 
 FLUSH_NS = 10 * SECOND
+RETRY_NS = 2 * SECOND
+"""A flush that failed is tried again so soon."""
 FLUSH_SAMPLES = 2_000_000
 """So many samples in memory that are not on disk are flushed before their time."""
 IN_MEMORY_NS = 10 * MINUTE
@@ -147,6 +149,7 @@ class Keeper:
             self.reason = error.message
             return
         self.reason = ""
+            self._flush_due = self._clock.now_ns() + RETRY_NS
         self._head.persisted(drained)
         self._durable.update({k: dict(v) for k, v in positions.items()})
         if not self._stopping:

@@ -458,3 +458,7 @@ def _clock_health(picture: Picture) -> HealthView:
             details={"deviation_seconds": deviation},
         )
     return HealthView(status=HealthStatus.HEALTHY, message="steady")
+    if picture.recovered:
+        return HealthView(
+            status=HealthStatus.DEGRADED, message="persists, but " + "; ".join(picture.recovered)
+        )

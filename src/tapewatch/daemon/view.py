@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
@@ -53,6 +54,8 @@ class Picture:
     ticks: int = 0
     caught_up: bool = False
     storage_reason: str = ""
+    recovered: tuple[str, ...] = ()
+    """Which stores had to be begun anew at the start, and why."""
     clock_deviation_s: float = 0.0
     unreadable_tapes: dict[str, str] = field(default_factory=dict)
 
@@ -62,6 +65,9 @@ class Painter:
 
     def __init__(self, head: Head, zone: tzinfo, now_ns: int) -> None:
         self.picture = Picture(now_ns)
+        self.storage_reason: Callable[[], str] = str
+        """Why nothing is persisted; empty while it is."""
+        self.recovered: tuple[str, ...] = ()
         self._head = head
         self._zone = zone
         self._painted_ns = 0
@@ -126,7 +132,8 @@ class Painter:
             revision=self._revision,
             ticks=core.counts.ticks,
             caught_up=core.caught_up,
-            storage_reason=core.storage_reason,
+            storage_reason=self.storage_reason(),
+            recovered=self.recovered,
             clock_deviation_s=core.clock_deviation_ns / SECOND,
             unreadable_tapes=dict(core.fleet.unreadable),
         )
