@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -98,9 +99,10 @@ def test_lock_and_control_files_full_of_garbage_hold_nobody_up(chaos: Any) -> No
     for content in (b"", b"4294967295999\n", b"\xff" * 300):
         running.kill()
         (running.data_dir / "daemon.lock").write_bytes(content)
-        size = os.stat(control_path(tape)).st_size
-        with open(control_path(tape), "r+b") as control:
-            control.write((content * size)[:size])
+        control = Path(control_path(tape))
+        size = control.stat().st_size
+        with control.open("r+b") as file:
+            file.write((content * size)[:size])
         running.start()
         oracle.raise_case()
         oracle.wait_until_told()
@@ -190,8 +192,6 @@ def test_the_alert_file_survives_a_torn_line_a_lost_directory_and_lost_rights(
     directory = tmp_path / "data" / "logs" / "alerts"
 
     def recorded() -> set[str]:
-        import json
-
         lines = [line for p in directory.glob("*.jsonl") for line in p.read_text().splitlines()]
         found = set()
         for line in lines:

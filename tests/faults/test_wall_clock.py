@@ -123,12 +123,10 @@ def test_a_clock_that_is_set_changes_no_judgement_and_is_shown(
     alpha = engine(rate=50, cadence=0.02)
     eventually(lambda: [e["state"] for e in engines_of(running)] == ["running"], "it to run")
     jumps = (HOUR, -DAY, 10 * YEAR, -int(time.time()) + 1000, 3, 0)
-    told = 0
-    for jump in jumps:
+    for told, jump in enumerate(jumps, 1):
         clock.jump(jump)
         wait_deviation(running, jump)
         alpha.tell("tick pnl_daily -1")
-        told += 1
         eventually(lambda: sink.names().count("losing") == told, f"alert {told} at {jump:+} s")  # noqa: B023
         alpha.tell("tick pnl_daily 1")
         eventually(

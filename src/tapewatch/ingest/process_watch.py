@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
 from pathlib import Path
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def process_start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None if it cannot be seen.
 
     Guards against a pid that was given to another process.
+
+    Raises:
+        OSError: There is no descriptor left to look with; that says nothing about the process.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise
         return None
     # The name in brackets may itself hold brackets and spaces: cut at the last one.
     fields = stat.rpartition(")")[2].split()
@@ -39,20 +47,25 @@ class ProcessWatch:
 
     def watch(self, tape: Path, pid: int, start_ticks: int) -> bool:
         """Begin to watch the writer of a tape; return False if it is dead already."""
-        if process_start_ticks(pid) == start_ticks:
-            try:
-                fd = os.pidfd_open(pid)
-            except OSError:
+        try:
+            if process_start_ticks(pid) != start_ticks:
                 return self._watch_lock(tape)
+            fd = os.pidfd_open(pid)
+        except OSError:
+            return self._watch_lock(tape)
+        try:
             # The pid may have been reused between the two calls: look again, now that the
             # descriptor pins the process.
-            if process_start_ticks(pid) != start_ticks:
-                os.close(fd)
-                return False
-            self._pidfds[fd] = tape
-            self._poller.register(fd, select.POLLIN)
-            return True
-        return self._watch_lock(tape)
+            reused = process_start_ticks(pid) != start_ticks
+        except OSError:
+            os.close(fd)
+            return self._watch_lock(tape)
+        if reused:
+            os.close(fd)
+            return False
+        self._pidfds[fd] = tape
+        self._poller.register(fd, select.POLLIN)
+        return True
 
     def forget(self, tape: Path) -> None:
         """Stop watching the writer of a tape."""
@@ -99,8 +112,9 @@ class ProcessWatch:
 def _is_locked(tape: Path) -> bool:
     try:
         fd = os.open(tape, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
+    except OSError as error:
+        # Without a descriptor nobody can tell; a death is told when it is sure.
+        return error.errno in _EXHAUSTED
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

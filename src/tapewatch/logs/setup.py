@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -71,18 +72,41 @@ class LogSink:
                 rest = rest[os.write(self._descriptor, rest) :]
 
 
+REPEAT_S = 10.0
+"""A library that says the same again within this is only counted: asyncio says it 512 times at
+once that there is no descriptor left for a connection."""
+MAX_REMEMBERED = 256
+
+
 class _LibraryHandler(logging.Handler):
     """Passes what libraries log through ``logging`` into the same lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        """By logger and message: when it was last passed on, and how often it came since."""
 
     def emit(self, record: logging.LogRecord) -> None:
         # What a library does to its own log line must not come back to us.
         with suppress(Exception):
+            message = record.getMessage()
+            key = (record.name, message)
+            at, repeats = self._said.get(key, (-REPEAT_S, 0))
+            now = time.monotonic()
+            if now - at < REPEAT_S:
+                self._said[key] = (at, repeats + 1)
+                return
+            if len(self._said) >= MAX_REMEMBERED:
+                self._said.clear()
+            self._said[key] = (now, 0)
+            more = {"repeated": repeats} if repeats else {}
             structlog.get_logger().log(
                 record.levelno,
                 "library_message",
                 logger=record.name,
-                message=record.getMessage(),
+                message=message,
                 exc_info=record.exc_info,
+                **more,
             )
 
 
