@@ -125,7 +125,14 @@ class Fleet:
         if mtime == self._scanned_mtime and now_ns - self._scanned_at < RESCAN_NS:
             return False
         self._scanned_mtime, self._scanned_at = mtime, now_ns
-        present = sorted(self._directory.glob(f"*{TAPE_SUFFIX}"))
+        try:
+            present = sorted(self._directory.glob(f"*{TAPE_SUFFIX}"))
+        except OSError as error:
+            # Out of descriptors, for example. The known tapes go on, and it is tried again.
+            log.warning("tapes_not_listed", reason=str(error))
+            self._look_at = now_ns + RESCAN_NS
+            self._scanned_mtime = -1
+            return False
         for name in self.unreadable.keys() - {path.name for path in present}:
             del self.unreadable[name]
         fresh = [
