@@ -28,15 +28,17 @@ SAMPLED = (
 ROUND_S = 3.0
 
 
-def strace(directory: Path, rule: str) -> list[str]:
-    """Return the command in front of the daemon's that injects this.
+def strace(directory: Path, rule: str, *names: str) -> list[str]:
+    """Return the command in front of the daemon's that injects this, into these files if named.
 
     ``-D`` makes the daemon our own child, and strace its grandchild: signals and exit codes are
     the daemon's.
     """
     log = str(directory / "strace.log")
     calls = rule.partition(":")[0]
-    return ["strace", "-D", "-f", "-qq", "-o", log, "-e", f"trace={calls}", "-e", f"inject={rule}"]
+    only = [word for name in names for word in ("-P", str(directory / "data" / name))]
+    command = ["strace", "-D", "-f", "-qq", "-o", log, *only]
+    return [*command, "-e", f"trace={calls}", "-e", f"inject={rule}"]
 
 
 @pytest.mark.chaos
@@ -105,11 +107,12 @@ def test_death_at_any_moment_of_the_start_needs_no_hand(chaos: Any, tmp_path: Pa
 
 
 @pytest.mark.requirement("F39", "P1", "P3")
-@pytest.mark.parametrize("rule", ["fdatasync:error=EIO:when=6..25", "pwrite64:error=EIO:when=60+7"])
+@pytest.mark.parametrize("rule", ["fdatasync:error=EIO:when=6..25", "pwrite64:error=EIO:when=30+7"])
 def test_alerts_go_out_while_the_disk_fails_and_nothing_is_lost_after(
     chaos: Any, tmp_path: Path, rule: str
 ) -> None:
-    running, oracle = chaos(command=strace(tmp_path, rule))
+    files = [name + part for name in ("state.db", "samples.db") for part in ("", "-wal")]
+    running, oracle = chaos(command=strace(tmp_path, rule, *files))
     running.start()
     seen = []
     for _ in range(60):

@@ -25,8 +25,9 @@ class SteadyClock:
     """Implements ``Clock`` for the running daemon.
 
     The timeline never goes back, not even over a restart: within one boot an anchor that was
-    saved is kept if the wall clock has since been set back. A wall clock set forward is adopted
-    at the next start, where the gap it leaves is harmless.
+    saved is kept, so that a record read again after a crash has the same time to the nanosecond,
+    and an alert it raises the same identity. Only a wall clock that was set forward is adopted at
+    the next start, where the gap it leaves is harmless.
     """
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
@@ -34,7 +35,7 @@ class SteadyClock:
         self._offset = time.time_ns() - time.monotonic_ns()
         if saved and saved.get("boot_id") == self.boot_id:
             kept = int(saved["offset_ns"])
-            if kept - self._offset > JUMP_NS:
+            if self._offset - kept <= JUMP_NS:
                 self._offset = kept
 
     @property

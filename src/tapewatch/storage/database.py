@@ -18,7 +18,7 @@ from tapewatch.model.clock import SECOND
 from tapewatch.model.errors import StorageError, StorageFailure
 from tapewatch.storage.directory import sync_directory
 from tapewatch.storage.failure import kind_of, storage_error
-from tapewatch.storage.stand_in import stand_in_path
+from tapewatch.storage.stand_in import PLACES, stand_in_path
 
 APPLICATION_ID = 0x54415045
 """In the file's header: the letters TAPE."""
@@ -272,14 +272,19 @@ class Database:
 
     def _stand_aside(self, refusal: StorageError) -> None:
         """Read from a private copy until the file can be opened."""
-        try:
-            copy = stand_in_path(self.path, _parts(self.path))
-            self._stand_in = Database.open(
-                copy, self._schema, self._settings, now_ns=self._opened_ns
-            )
-        except (OSError, StorageError) as error:
-            raise refusal from error
-        self.refused = refusal
+        for place in PLACES:
+            with suppress(OSError, StorageError):
+                copy = stand_in_path(self.path, _parts(self.path), place)
+                try:
+                    self._stand_in = Database.open(
+                        copy, self._schema, self._settings, now_ns=self._opened_ns
+                    )
+                except StorageError:
+                    shutil.rmtree(copy.parent, ignore_errors=True)
+                    raise
+                self.refused = refusal
+                return
+        raise refusal
 
     def _drop_stand_in(self) -> None:
         if self._stand_in is not None:
