@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tapewatch.record import Recorder
 from tapewatch.testing.daemon import eventually
 
 
@@ -139,3 +140,16 @@ def test_a_retired_engine_is_watched_no_more_and_its_alerts_end(
     running.stop()
     running.start()
     assert state_of(running, "alpha") is None, "it stays retired over a restart"
+
+
+def test_a_recorder_closed_in_a_process_that_lives_on_is_a_goodbye(daemon: Any, sink: Any) -> None:
+    running = daemon(sink.receiver()).start()
+    recorder = Recorder("alpha", data_dir=running.data_dir, cadence_s=0.5)
+    recorder.record_tick({"equity": 1.0})
+    eventually(lambda: state_of(running, "alpha") == "running", "the engine to run")
+
+    recorder.close()
+
+    eventually(lambda: state_of(running, "alpha") == "stopped", "the engine to be stopped")
+    time.sleep(2.5)
+    assert sink.names() == [], "the silence after a goodbye is no stall"

@@ -34,7 +34,7 @@ from tapewatch.daemon.service import DaemonService
 from tapewatch.daemon.steady_clock import SteadyClock
 from tapewatch.daemon.view import Painter
 from tapewatch.ingest.artifacts import ArtifactWatch
-from tapewatch.model.clock import SECOND
+from tapewatch.model.clock import DAY, SECOND
 from tapewatch.model.errors import ConfigError, Problem, TapewatchError
 from tapewatch.model.notification import DeliveryResult, Notification
 from tapewatch.model.severity import AlertSeverity
@@ -61,6 +61,8 @@ SWITCH_INTERVAL_S = 0.001
 """How long a thread may keep the interpreter from another: bounds the wait of an alert behind a
 long query."""
 DRAIN_S = 8.0
+MAX_SAMPLES = 6_000_000
+"""Samples in memory, about 50 MB: with it the daemon stays near 100 MB under any load."""
 
 log = structlog.get_logger(component="monitoring")
 
@@ -120,7 +122,9 @@ class Daemon:
         self.rules = load_rule_set(config)
         storage = settings.storage
         self.head = Head(
-            max_series=storage.max_series, max_series_per_source=storage.max_series_per_engine
+            max_series=storage.max_series,
+            max_series_per_source=storage.max_series_per_engine,
+            max_samples=MAX_SAMPLES,
         )
         self.querier = MergedQuerier(self.head, self.samples)
         self._durable = {k: dict(v) for k, v in self.samples.watermarks().items()}
@@ -180,14 +184,14 @@ class Daemon:
             on_transition=self.painter.on_transition,
         )
         self.core.committed.update({k: dict(v) for k, v in saved.offsets.items()})
+        if self.state.refused is not None:
+            self.core.storage_reason = self.state.refused.message
         self.own.storage_reason = lambda: self.core.storage_reason or self.keeper.reason
+        self.painter.storage_reason = self.own.storage_reason
         self.own.deviation_ns = lambda: self.core.clock_deviation_ns
         self.own.unreadable = lambda: len(fleet.unreadable)
         snapshots = settings.snapshots
-        if self.state.refused is not None:
-            self.core.storage_reason = self.state.refused.message
         self.keeper = Keeper(
-        self.painter.storage_reason = self.own.storage_reason
             clock=self.clock,
             head=self.head,
             samples=self.samples,
@@ -208,6 +212,8 @@ class Daemon:
             painter=self.painter,
             head=self.head,
             querier=MillisecondView(self.querier),
+            merged=self.querier,
+            samples=self.samples,
             queries=QueryEngine(MillisecondView(self.querier), monotonic=time.monotonic),
             state=self.state,
             dispatcher=self.dispatcher,
@@ -220,13 +226,13 @@ class Daemon:
         self.server = WebServer(create_app(self.service, _web_settings(config)))
         self._outbox = saved.outbox
         self._recovered = [r for r in (self.state.recovered, self.samples.recovered) if r]
+        self.painter.recovered = tuple(self._recovered)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
 
     # -- running ------------------------------------------------------------------------------
 
-        self.painter.recovered = tuple(self._recovered)
     async def run(self) -> int:
         """Run until told to stop."""
         self.server.open()
@@ -237,14 +243,14 @@ class Daemon:
             self.dispatcher.offer(row.notification, row.attempts)
         for reason in self._recovered:
             log.error("store_recovered", reason=reason)
+        if self.state.refused is not None:
+            log.error("not_persisting", reason=str(self.state.refused))
         # What was built lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         core_thread = threading.Thread(target=self._run_core, name="core", daemon=True)
         core_thread.start()
         self.keeper.start()
-        if self.state.refused is not None:
-            log.error("not_persisting", reason=str(self.state.refused))
         serving = asyncio.create_task(self.server.serve(), name="web")
         log.info(
             "daemon_started",
@@ -401,6 +407,7 @@ def _receiver(settings: Any, config: LoadedConfig) -> Receiver:
             settings.name,
             settings.kind,
             directory=directory,
+            keep_days=config.settings.storage.alerts_retention // DAY,
             webhook=webhook,
             recipients=config.settings.alerts.recipients,
             tz=zone(config.settings.timezone),

@@ -32,12 +32,16 @@ T = TypeVar("T")
 
 BUSY_WAIT_NS = 5 * MILLISECOND
 IDLE_WAIT_NS = 10 * MILLISECOND
+STILL_NS = SECOND
+"""So long after the last record engines count as moving, and are looked at more often."""
 QUIET_NS = SECOND // 40
 """While nothing arrives, what is not a deadline is looked after this often."""
 SLEEP_NS = SECOND
 """A round that begins this late means that the daemon itself did not run."""
 COMMIT_NS = SECOND // 4
 """Offsets and counts without an effect are made durable at least this often."""
+DELIVERED_NS = 20 * MILLISECOND
+"""How long a delivery may stay undurable: after a crash it is made again, with the same key."""
 RETRY_COMMIT_NS = SECOND
 REFRESH_NS = 15 * SECOND
 """Own series are written again after this, so that they never look stale."""
@@ -129,7 +133,7 @@ class Core:
         self._last_round_ns = clock.now_ns()
         self._commit_due_ns = 0
         self._count_due_ns = 0
-        self._moving = True
+        self._moved_ns = 0
         self._quiet_until_ns = 0
         self._saved_revision = -1
         self._rules_due_ns = 0
@@ -188,9 +192,11 @@ class Core:
 
         batch = IngestBatch()
         more = self.fleet.poll(batch, dead, now, self._awake(now), self.clock_deviation_ns)
-        self._moving = batch.records > 0 or more
+        moving = batch.records > 0 or more
+        if moving:
+            self._moved_ns = now
         self.counts.rounds += 1
-        if now < self._quiet_until_ns and not (asked or dead or self._moving):
+        if now < self._quiet_until_ns and not (asked or dead or moving):
             self.round_ended_ns = now
             return
         self._see_through(batch, dead, now, more=more)
@@ -238,8 +244,8 @@ class Core:
     def _wait_ms(self) -> float:
         if self._work or self._results:
             return 0
-        wait = BUSY_WAIT_NS if self._moving else IDLE_WAIT_NS
         now = self.clock.now_ns()
+        wait = BUSY_WAIT_NS if now - self._moved_ns < STILL_NS else IDLE_WAIT_NS
         for deadline in (self._rules_due_ns, self.book.next_deadline_ns()):
             if deadline is not None:
                 wait = min(wait, max(deadline - now, 0))
@@ -265,7 +271,7 @@ class Core:
         if not at_once and now < self._count_due_ns:
             return
         self._count_due_ns = now + COUNT_NS
-        self.fleet.refresh_drops()
+        self.fleet.hear_writers()
         for engine in self.fleet.engines.values():
             for labels, value in engine.samples():
                 self._publish_one(batch, labels, value, now)
@@ -337,7 +343,7 @@ class Core:
             result = self._results.popleft()
             self._deferred |= result.reason == DEFERRED
             self.pending.deliveries.append(result)
-            self.pending.urgent = True
+            self._commit_due_ns = min(self._commit_due_ns, result.at_ns + DELIVERED_NS)
 
     # -- durability ---------------------------------------------------------------------------
 

@@ -52,6 +52,8 @@ class _Tape:
     engine: Engine
     control: ControlWriter | None
     alive: bool
+    closed: bool = False
+    """Its writer has ended the recording, though the process may live on."""
     released_at: int = 0
     position: dict[str, Any] | None = None
     """Where reading stood when its writer had ended; while the rest is searched."""
@@ -158,7 +160,7 @@ class Fleet:
                     tape.source.absorb(tape.search.result(), batch, now_ns)
                     self._finish(path, tape, batch, now_ns)
                 continue
-            ended = path in dead or not tape.alive
+            ended = path in dead or tape.closed or not tape.alive
             tape.source.wall_deviation_ns = deviation_ns
             before = tape.source.counts.ticks
             left = tape.source.poll(batch, now_ns)
@@ -211,11 +213,14 @@ class Fleet:
             with contextlib.suppress(OSError):
                 tape.control.release(events, frames, mono)
 
-    def refresh_drops(self) -> None:
-        """Take over what recorders say they dropped."""
+    def hear_writers(self) -> None:
+        """Take over what recorders say: what they dropped, and a goodbye of a living process."""
         for tape in self._tapes.values():
+            if tape.search is not None:
+                continue
             said = tape.source.reader.counters()
             tape.engine.dropped[tape.source.id] = said.dropped_frames + said.dropped_events
+            tape.closed = said.state != "running"
 
     def expect(self, expected: Mapping[str, EngineExpectation], awake_ns: int) -> None:
         """Take over changed settings; engines that are no longer configured stay until retired."""

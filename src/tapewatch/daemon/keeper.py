@@ -31,6 +31,8 @@ IN_MEMORY_NS = 10 * MINUTE
 CROWDED_NS = MINUTE
 """What memory keeps while more arrives than fits."""
 PRUNE_NS = HOUR
+MAX_PRUNES = 1_000
+"""Deletions of a few thousand rows each in one go; the rest waits for the next hour."""
 KEEP_TAPES_NS = 7 * DAY
 KEEP_TAPES = 20
 
@@ -147,9 +149,9 @@ class Keeper:
             if self.reason != error.message:
                 log.error("samples_not_written", reason=error.message)
             self.reason = error.message
+            self._flush_due = self._clock.now_ns() + RETRY_NS
             return
         self.reason = ""
-            self._flush_due = self._clock.now_ns() + RETRY_NS
         self._head.persisted(drained)
         self._durable.update({k: dict(v) for k, v in positions.items()})
         if not self._stopping:
@@ -167,11 +169,15 @@ class Keeper:
         metrics_before = now - self._retention.metrics_ns
         alerts_before = now - self._retention.alerts_ns
         self._samples.prune(metrics_before)
-        self._core.submit(
-            lambda: self._core.state.prune(
-                alerts_before_ns=alerts_before, events_before_ns=metrics_before
-            )
-        ).result(timeout=60)
+        # A little at a time, between the core's rounds: alerts must not wait for housekeeping.
+        for _ in range(MAX_PRUNES):
+            pruned = self._core.submit(
+                lambda: self._core.state.prune(
+                    alerts_before_ns=alerts_before, events_before_ns=metrics_before
+                )
+            ).result(timeout=60)
+            if not pruned or self._stopping:
+                break
         if self._snapshots is not None:
             prune_snapshots(self._snapshots, moment(metrics_before, self._zone))
         self._prune_alert_files(now)

@@ -13,6 +13,8 @@ from tapewatch.model.metric import MetricType
 from tapewatch.notify.dispatcher import Dispatcher
 from tapewatch.notify.statistics import LATENCY_BOUNDS_S
 from tapewatch.series.head import Head
+from tapewatch.series.merged import MergedQuerier
+from tapewatch.storage.samples import SampleStore
 from tapewatch.web.exposition import MetricFamily
 
 _COUNTER = MetricType.COUNTER
@@ -20,7 +22,12 @@ _BUILD = (Labels({"version": __version__, "python": platform.python_version()}),
 
 
 def own_families(
-    core: Core, dispatcher: Dispatcher, head: Head, started_ns: int
+    core: Core,
+    dispatcher: Dispatcher,
+    head: Head,
+    querier: MergedQuerier,
+    samples: SampleStore,
+    started_ns: int,
 ) -> Iterator[MetricFamily]:
     """Yield the families that live outside the head."""
     counts, single = core.counts, MetricFamily.single
@@ -75,6 +82,24 @@ def own_families(
         "tapewatch_samples_given_up_total",
         head.counts.given_up_samples,
         "Samples dropped from memory before they were on disk.",
+        _COUNTER,
+    )
+    yield single(
+        "tapewatch_sample_store_failures_total",
+        querier.store_failures,
+        "Queries that the sample store could not answer; memory answered alone.",
+        _COUNTER,
+    )
+    yield single(
+        "tapewatch_sample_store_given_up_total",
+        samples.samples_given_up,
+        "Samples that were not written because the disk is nearly full.",
+        _COUNTER,
+    )
+    yield single(
+        "tapewatch_sample_store_damaged_columns_total",
+        samples.damaged_columns,
+        "Stored columns that could not be read back.",
         _COUNTER,
     )
     yield single("tapewatch_alerts_active", len(core.book.active()), "Firing and unknown alerts.")

@@ -36,7 +36,9 @@ from tapewatch.notify.dispatcher import Dispatcher
 from tapewatch.promql import QueryEngine, QueryResult, format_expr
 from tapewatch.rules.model import AlertingRule
 from tapewatch.series.head import Head
+from tapewatch.series.merged import MergedQuerier
 from tapewatch.series.querier import Matcher, MatchType, Querier
+from tapewatch.storage.samples import SampleStore
 from tapewatch.storage.state import StateStore
 from tapewatch.web.exposition import MetricFamily
 from tapewatch.web.facade import (
@@ -75,6 +77,8 @@ class DaemonService:
         painter: Painter,
         head: Head,
         querier: Querier,
+        merged: MergedQuerier,
+        samples: SampleStore,
         queries: QueryEngine,
         state: StateStore,
         dispatcher: Dispatcher,
@@ -90,6 +94,8 @@ class DaemonService:
         self._head = head
         self._querier = querier
         self._queries = queries
+        self._merged = merged
+        self._samples = samples
         self._state = state
         self._dispatcher = dispatcher
         self._catalogue = catalogue
@@ -365,7 +371,14 @@ class DaemonService:
 
     def families(self) -> Iterable[MetricFamily]:
         """Yield the daemon's own families, then every live series of the engines."""
-        yield from own_families(self._core, self._dispatcher, self._head, self._started_ns)
+        yield from own_families(
+            self._core,
+            self._dispatcher,
+            self._head,
+            self._merged,
+            self._samples,
+            self._started_ns,
+        )
         columns: dict[str, tuple[list[Labels], list[float]]] = {}
         for labels, _, value in self._head.latest(since_ns=self.now_ns() - SHOWN_NS):
             names, values = columns.setdefault(labels.name, ([], []))
@@ -446,6 +459,10 @@ def _storage(picture: Picture) -> HealthView:
             status=HealthStatus.DEGRADED,
             message=f"not persisting: {picture.storage_reason}",
         )
+    if picture.recovered:
+        return HealthView(
+            status=HealthStatus.DEGRADED, message="persists, but " + "; ".join(picture.recovered)
+        )
     return HealthView(status=HealthStatus.HEALTHY, message="persists")
 
 
@@ -458,7 +475,3 @@ def _clock_health(picture: Picture) -> HealthView:
             details={"deviation_seconds": deviation},
         )
     return HealthView(status=HealthStatus.HEALTHY, message="steady")
-    if picture.recovered:
-        return HealthView(
-            status=HealthStatus.DEGRADED, message="persists, but " + "; ".join(picture.recovered)
-        )
