@@ -675,3 +675,67 @@ def test_a_rule_whose_expression_becomes_another_kind_is_a_changed_rule(world: A
     w.arrive({'x{engine="a"}': [(1, 9)]})
     out = w.evaluator.replace_groups(w.groups(SIMPLE.replace("x > 5", "absent(x)")), w.at(2))
     assert [t.alert.reason for t in out] == [TransitionReason.RULE_CHANGED]
+
+
+@pytest.mark.requirement("F53")
+def test_a_storm_of_alerts_asks_no_more_than_one_alert(world: Any) -> None:
+    from dataclasses import replace
+
+    from tapewatch.promql import parse
+
+    (group,) = world.groups(SIMPLE)
+    rule = replace(group.rules[0], context={"y": parse("y")})
+
+    def queries_of(engines: int) -> tuple[int, int]:
+        w = world([replace(group, rules=(rule,))])
+        asked = [0]
+        at = w.evaluator._queries.at
+
+        class Counting:
+            def at(self, *args: Any) -> Any:
+                asked[0] += 1
+                return at(*args)
+
+        for run in w.evaluator._runs:
+            run.alerts._queries = Counting()
+        names = [f"e{number}" for number in range(engines)]
+        up = w.arrive(
+            {f'x{{engine="{n}"}}': [(1, 9)] for n in names}
+            | {f'y{{engine="{n}"}}': [(1, 7)] for n in names}
+        )
+        assert [t.alert.context["y"] for t in up] == [7.0] * engines
+        down = w.arrive({f'x{{engine="{n}"}}': [(2, 1)] for n in names})
+        assert [t.alert.state.value for t in down] == ["resolved"] * engines
+        return asked[0], len(up) + len(down)
+
+    few, many = queries_of(1), queries_of(500)
+    assert many == (few[0], 1000)
+
+
+@pytest.mark.requirement("T20")
+def test_a_bomb_of_series_does_not_become_one_of_alerts(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tapewatch.rules.alerting.MAX_ALERTS", 3)
+    w = world(SIMPLE)
+    w.arrive({f'x{{engine="{n}"}}': [(1, 9)] for n in range(3)})
+    w.arrive({f'x{{engine="{n}"}}': [(2, 9)] for n in range(3, 9)})
+    assert len(w.evaluator.active()) == 3
+    assert w.evaluator.health()[0].last_error == "exceeded a rule's limit of 3 with 9 alerts"
+
+
+def test_alerts_of_many_instants_are_explained_by_their_threshold_alone(world: Any) -> None:
+    from dataclasses import replace
+
+    from tapewatch.promql import parse
+    from tapewatch.rules.context import MAX_INSTANTS as MOST
+
+    (group,) = world.groups(SIMPLE)
+    rule = replace(group.rules[0], context={"y": parse("y")})
+    w = world([replace(group, rules=(rule,))])
+    out = w.arrive(
+        {"y": [(0.5, 7)]} | {f'x{{engine="{n}"}}': [(1 + n / 1000, 9)] for n in range(MOST + 5)}
+    )
+    contexts = [t.alert.context for t in out]
+    assert contexts[:MOST] == [{"threshold": 5.0, "y": 7.0}] * MOST
+    assert contexts[MOST:] == [{"threshold": 5.0}] * 5

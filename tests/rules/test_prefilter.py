@@ -212,6 +212,8 @@ def test_too_many_series_are_left_to_one_evaluation() -> None:
         f.head.append(Labels.of("x", s=str(number)), T0 + SECOND, 1.0)
     f.arrive((1, 1))
     assert not f.steady()
+    f.arrive((2, 1))  # and for a minute nobody looks again
+    assert not f.steady()
 
 
 def test_what_a_feed_knew_is_dropped_when_it_is_too_old() -> None:

@@ -11,9 +11,10 @@ from tapewatch.model.alert import Alert, AlertState, Transition, TransitionReaso
 from tapewatch.model.errors import QueryExecutionError
 from tapewatch.model.labels import Labels
 from tapewatch.promql.result import StepMatrix
+from tapewatch.rules.agreement import AgreementIndex
 from tapewatch.rules.alert_texts import AlertTexts
 from tapewatch.rules.context import RuleContext
-from tapewatch.rules.evidence import Evidence, Fed, agrees
+from tapewatch.rules.evidence import Evidence, EvidenceView, Fed
 from tapewatch.rules.model import AlertingRule, RuleGroup, severity_of
 from tapewatch.rules.queries import Queries
 from tapewatch.rules.state import (
@@ -26,6 +27,9 @@ from tapewatch.rules.state import (
     deadline_ns,
 )
 from tapewatch.series.querier import Times, Values
+
+MAX_ALERTS = 20_000
+"""Alerts of one rule whose group sets no limit: a bomb of series must not become one of alerts."""
 
 
 @dataclass(slots=True)
@@ -111,23 +115,23 @@ class RuleAlerts:
             QueryExecutionError: Two results have the same labels, or the group's limit would be
                 exceeded; alerts stay as they are.
         """
+        self._context.forget()
+        view = EvidenceView(self._evidence, self._queries, matrix.times)
         rows = self._rows(matrix)
+        known = list(self.episodes)
         if arrived is not None:
-            late = frozenset(arrived)
-            rows = {k: r for k, r in rows.items() if any(agrees(s, r.labels) for s in late)}
-            known = [k for k, e in self.episodes.items() if any(agrees(s, e.row) for s in late)]
-        else:
-            known = list(self.episodes)
+            late = AgreementIndex(arrived)
+            rows = {key: row for key, row in rows.items() if late.agreeing(row.labels)}
+            known = [key for key in known if late.agreeing(self.episodes[key].row)]
         self._check_limit(rows)
         transitions: list[Transition] = []
         for labels in dict.fromkeys((*known, *rows)):
-            row, times = rows.get(labels), matrix.times
             episode = self.episodes.get(labels)
+            first = 0
             if arrived is not None and episode is not None:
                 # What was told of an alert stands: late data count from its last change on.
-                first = int(times.searchsorted(episode.alert.updated_at_ns))
-                row, times = row.since(first) if row else None, times[first:]
-            transitions += self._follow(labels, row, times)
+                first = int(matrix.times.searchsorted(episode.alert.updated_at_ns))
+            transitions += self._follow(labels, rows.get(labels), matrix.times, first, view)
         transitions.sort(key=lambda t: t.event_ns)
         return transitions
 
@@ -165,16 +169,22 @@ class RuleAlerts:
                 yield labels, _Row(row, own, values)
 
     def _check_limit(self, rows: Mapping[Labels, _Row]) -> None:
-        limit = self._group.limit
+        limit = self._group.limit or MAX_ALERTS
         new = rows.keys() - self.episodes.keys()
-        if limit and new and len(self.episodes) + len(new) > limit:
+        if new and len(self.episodes) + len(new) > limit:
+            whose = "the group's limit" if self._group.limit else "a rule's limit"
             raise QueryExecutionError(
-                f"exceeded the group's limit of {limit} with {len(self.episodes) + len(new)} alerts"
+                f"exceeded {whose} of {limit} with {len(self.episodes) + len(new)} alerts"
             )
 
-    def _follow(self, labels: Labels, row: _Row | None, times: Times) -> list[Transition]:
-        """Run one alert's state machine over the instants."""
+    def _follow(
+        self, labels: Labels, row: _Row | None, times: Times, first: int, view: EvidenceView
+    ) -> list[Transition]:
+        """Run one alert's state machine over the instants from position ``first`` on."""
         episode = self.episodes.get(labels)
+        if row is not None:
+            row = row.since(first)
+        times = times[first:]
         truth = row.truth if row is not None else np.zeros(len(times), dtype=np.bool_)
         instance = episode.instance if episode is not None else INACTIVE
         vanished = None
@@ -183,8 +193,8 @@ class RuleAlerts:
 
             def vanished() -> Flags:
                 of = row.labels if row is not None else episode.row if episode else labels
-                fed.append(self._fed(episode, of, truth, times))
-                return self._evidence.vanished(self._queries, of, fed[0], times)
+                fed.append(_fed(episode, of, truth, first, view))
+                return view.vanished(of, fed[0])[first:]
 
         after, changes = advance(instance, times, truth, self.timing, vanished)
         transitions = []
@@ -204,18 +214,6 @@ class RuleAlerts:
                 episode.true_ns = int(times[last])
                 episode.row = row.labels
         return transitions
-
-    def _fed(self, episode: Episode | None, row: Labels, truth: Flags, times: Times) -> Fed:
-        """Return what fed the alert at its last true evaluation."""
-        first_false = int((~truth).argmax())
-        if first_false:
-            return self._evidence.fed(self._queries, row, int(times[first_false - 1]))
-        if episode is None:
-            # It turns true behind the first of these instants.
-            return self._evidence.fed(self._queries, row, int(times[int(truth.argmax())]))
-        if episode.fed is not None:
-            return episode.fed
-        return self._evidence.fed(self._queries, row, episode.true_ns)
 
     def _change(
         self, change: Change, labels: Labels, row: _Row | None, episode: Episode | None
@@ -326,6 +324,19 @@ class RuleAlerts:
                 texts = self.texts.annotations(episode.row, episode.value)
                 alert = episode.alert = replace(alert, value=episode.value, annotations=texts)
             yield alert
+
+
+def _fed(episode: Episode | None, row: Labels, truth: Flags, first: int, view: EvidenceView) -> Fed:
+    """Return what fed the alert at its last true evaluation."""
+    first_false = int((~truth).argmax())
+    if first_false:
+        return view.fed_at(row, first + first_false - 1)
+    if episode is None:
+        # It turns true behind the first of these instants.
+        return view.fed_at(row, first + int(truth.argmax()))
+    if episode.fed is not None:
+        return episode.fed
+    return view.fed_before(row, episode.true_ns)
 
 
 def ended(alert: Alert, reason: TransitionReason, now_ns: int) -> Transition:

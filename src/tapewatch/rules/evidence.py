@@ -1,18 +1,18 @@
 """Which series feed an alert, and whether they are still there.
 
 An alert is *fed* by the series that its rule's selectors found when the condition was last true
-and whose labels agree with the alert's own: every label that both have is equal. What stands
-inside ``absent()`` feeds nothing: there, silence is the condition.
+and whose labels agree with the alert's own. What stands inside ``absent()`` feeds nothing: there,
+silence is the condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from tapewatch.model.clock import MINUTE
-from tapewatch.model.labels import METRIC_NAME, Labels
+from tapewatch.model.labels import Labels
 from tapewatch.promql.ast import (
     Call,
     Expr,
@@ -22,7 +22,7 @@ from tapewatch.promql.ast import (
     children,
     selectors,
 )
-from tapewatch.promql.result import StepMatrix
+from tapewatch.rules.agreement import AgreementIndex
 from tapewatch.rules.queries import NewestSamples, Queries
 from tapewatch.rules.state import Flags
 from tapewatch.series.querier import Times
@@ -34,53 +34,19 @@ _ABSENT = frozenset(("absent", "absent_over_time"))
 _LOOKBACK_NS = 5 * MINUTE
 
 
-def agrees(series: Labels, row: Labels) -> bool:
-    """Return True when no label that both sets have differs; the metric name does not count."""
-    return all(
-        row.get(name) == value
-        for name, value in series.pairs
-        if name != METRIC_NAME and name in row
-    )
-
-
 class Evidence:
     """The selectors of one rule that can feed its alerts."""
 
     def __init__(self, expr: Expr) -> None:
         self.selectors = tuple(selectors(expr))
         """All of them, those inside ``absent()`` included."""
-        self._feeding = tuple(_feeding(expr))
+        self.feeding = tuple(_feeding(expr))
+        """An expression for each selector that feeds: its rows are the series that are there."""
 
     @property
     def can_vanish(self) -> bool:
         """False for a rule that reads nothing but absence."""
-        return bool(self._feeding)
-
-    def fed(self, queries: Queries, row: Labels, at_ns: int) -> Fed:
-        """Return what fed the alert of a result row at an instant."""
-        instant = np.array([at_ns], dtype=np.int64)
-        return tuple(
-            frozenset(_agreeing(queries.at(selector, instant), row)) for selector in self._feeding
-        )
-
-    def vanished(self, queries: Queries, row: Labels, fed: Fed, times: Times) -> Flags:
-        """Return at which instants what fed the alert was gone.
-
-        It is gone when for one selector none of the series that fed the alert has a value. If
-        nothing is known to have fed it (a restart lost the memory), it is gone while no selector
-        finds anything that agrees with the alert.
-        """
-        found = [queries.at(selector, times) for selector in self._feeding]
-        if not any(fed):
-            seen = np.zeros(len(times), dtype=np.bool_)
-            for matrix in found:
-                seen |= _seen(matrix, set(_agreeing(matrix, row)))
-            return ~seen
-        gone = np.zeros(len(times), dtype=np.bool_)
-        for matrix, wanted in zip(found, fed, strict=True):
-            if wanted:
-                gone |= ~_seen(matrix, wanted)
-        return gone
+        return bool(self.feeding)
 
     def arrived(self, newest: NewestSamples, late: Times) -> set[Labels]:
         """Return the series that have samples at any of these instants."""
@@ -92,8 +58,85 @@ class Evidence:
         return fresh
 
 
+class _Presence:
+    """When the series of one selector had a value; NaN is none."""
+
+    def __init__(self, queries: Queries, expr: Expr, times: Times) -> None:
+        matrix = queries.at(expr, times)
+        self.labels = matrix.labels
+        self.known: Flags = matrix.present & ~np.isnan(matrix.values)
+        self.index = AgreementIndex(matrix.labels)
+        self._rows = {labels: row for row, labels in enumerate(matrix.labels)}
+
+    def feeding(self, row: Labels, column: int) -> frozenset[Labels]:
+        """Return the agreeing series that have a value at one of the instants."""
+        found = (r for r in self.index.agreeing(row) if self.known[r, column])
+        return frozenset(self.labels[r] for r in found)
+
+    def seen(self, wanted: frozenset[Labels]) -> Flags:
+        """Return at which instants any of these series has a value."""
+        return self._any([self._rows[labels] for labels in wanted if labels in self._rows])
+
+    def seen_agreeing(self, row: Labels) -> Flags:
+        """Return at which instants any agreeing series has a value."""
+        return self._any(self.index.agreeing(row))
+
+    def _any(self, rows: list[int]) -> Flags:
+        return np.asarray(self.known[rows].any(axis=0), dtype=np.bool_)
+
+
+class EvidenceView:
+    """The evidence for all alerts of a rule over the instants of one evaluation.
+
+    Every selector is asked at most once for these instants, and once for each earlier instant
+    that matters, however many alerts end. Nothing is asked while no alert does.
+    """
+
+    def __init__(self, evidence: Evidence, queries: Queries, times: Times) -> None:
+        self._evidence = evidence
+        self._queries = queries
+        self._times = times
+        self._now: list[_Presence] | None = None
+        self._before: dict[int, list[_Presence]] = {}
+
+    def fed_at(self, row: Labels, column: int) -> Fed:
+        """Return what fed the alert of a result row at one of the instants."""
+        return tuple(presence.feeding(row, column) for presence in self._presences())
+
+    def fed_before(self, row: Labels, at_ns: int) -> Fed:
+        """Return what fed it at an earlier instant."""
+        presences = self._before.get(at_ns)
+        if presences is None:
+            presences = self._before[at_ns] = self._ask(np.array([at_ns], dtype=np.int64))
+        return tuple(presence.feeding(row, 0) for presence in presences)
+
+    def vanished(self, row: Labels, fed: Fed) -> Flags:
+        """Return at which of the instants what fed the alert was gone.
+
+        It is gone when for one selector none of the series that fed the alert has a value. If
+        nothing is known to have fed it (a restart lost the memory), it is gone while no selector
+        finds anything that agrees with the alert.
+        """
+        gone = np.zeros(len(self._times), dtype=np.bool_)
+        if not any(fed):
+            for presence in self._presences():
+                gone |= presence.seen_agreeing(row)
+            return ~gone
+        for presence, wanted in zip(self._presences(), fed, strict=True):
+            if wanted:
+                gone |= ~presence.seen(wanted)
+        return gone
+
+    def _presences(self) -> list[_Presence]:
+        if self._now is None:
+            self._now = self._ask(self._times)
+        return self._now
+
+    def _ask(self, times: Times) -> list[_Presence]:
+        return [_Presence(self._queries, expr, times) for expr in self._evidence.feeding]
+
+
 def _feeding(expr: Expr) -> Iterator[Expr]:
-    """Yield an expression for each selector: its rows are the series that are there."""
     stack: list[tuple[Expr, int]] = [(expr, 0)]
     while stack:
         node, window = stack.pop()
@@ -108,15 +151,3 @@ def _feeding(expr: Expr) -> Iterator[Expr]:
         else:
             wider = window + node.range_ns if isinstance(node, SubqueryExpr) else window
             stack.extend((child, wider) for child in reversed(children(node)))
-
-
-def _agreeing(matrix: StepMatrix, row: Labels) -> Iterable[Labels]:
-    return (labels for labels in matrix.labels if agrees(labels, row))
-
-
-def _seen(matrix: StepMatrix, wanted: Iterable[Labels]) -> Flags:
-    """Return at which instants any of these series has a value; NaN says nothing."""
-    chosen = frozenset(wanted)
-    rows: Sequence[int] = [i for i, labels in enumerate(matrix.labels) if labels in chosen]
-    known = matrix.present[rows] & ~np.isnan(matrix.values[rows])
-    return np.asarray(known.any(axis=0), dtype=np.bool_)

@@ -33,6 +33,8 @@ from tapewatch.series.querier import Matcher, Times
 LOOKBACK_NS = 5 * MINUTE
 MAX_SERIES = 256
 """Beyond it one evaluation over all series at once is cheaper than a look at each."""
+CROWDED_NS = MINUTE
+"""How long a selector with more series than that is not looked at."""
 
 _NOTHING = (math.inf, -math.inf)
 """The bounds of no sample at all: the lowest is above the highest."""
@@ -61,10 +63,13 @@ class Feed:
         """True when the last batch tells nothing, for example because it holds a NaN."""
         self.loaded = False
         """True once it knows what arrived before it was first asked."""
+        self._crowded_until_ns = 0
 
     def refresh(self, newest: NewestSamples, times: Times) -> None:
         """Take the samples of a batch whose instants are these."""
         start, end = int(times[0]), int(times[-1])
+        if end < self._crowded_until_ns:
+            return
         if not self.loaded:
             # What arrived before the first batch still holds for as long as a query looks back.
             for piece in newest.select(self.matchers, start - LOOKBACK_NS, start - 1):
@@ -75,6 +80,7 @@ class Feed:
         self.window = {}
         if self.unsure:
             self.forget()
+            self._crowded_until_ns = end + CROWDED_NS
             return
         low, high = _NOTHING
         for piece in pieces:
