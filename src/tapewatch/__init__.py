@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tapewatch.model.severity import AlertSeverity as AlertSeverity
+    from tapewatch.monitoring_service import MonitoringService as MonitoringService
     from tapewatch.record import Recorder as Recorder
 
 _HOMES = {
     "AlertSeverity": "tapewatch.model.severity",
+    "MonitoringService": "tapewatch.monitoring_service",
     "Recorder": "tapewatch.record",
 }
-__all__ = ["AlertSeverity", "Recorder", "__version__"]
+__all__ = ["AlertSeverity", "MonitoringService", "Recorder", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

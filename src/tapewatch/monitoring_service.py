@@ -91,6 +91,8 @@ class MonitoringService:
         if not self._config.settings.monitoring.enabled:
             return
         self._recorder = Recorder(self.name, data_dir=self._config.data_dir, cadence_s=cadence_s)
+        if not self._recorder.recording:
+            return  # the recorder has said why, once
         if start_daemon:
             self._start_daemon(self._config)
         self.enabled = True
