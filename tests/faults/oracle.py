@@ -125,4 +125,5 @@ def check_left_behind(directory: Path, running: DaemonProcess) -> None:
             json.loads(line)
     lines = running.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
     # asyncio gives one with its message that no descriptor is left for a connection.
-    assert not [line for line in lines if "Traceback" in line and "accept()" not in line]
+    unexpected = [line for line in lines if "Traceback" in line and "accept()" not in line]
+    assert not unexpected, "\n".join(line[-3000:] for line in unexpected)

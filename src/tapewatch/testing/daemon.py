@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -123,7 +124,7 @@ class DaemonProcess:
                 status, body = response.status, response.read()
         except urllib.error.HTTPError as error:
             status, body = error.code, error.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, None
         try:
             return status, json.loads(body)
