@@ -185,6 +185,9 @@ def test_without_file_descriptors_it_works_on_without_a_busy_loop_and_recovers(
     oracle.check_ticks(running)
     assert running.stop() == 0
     check_left_behind(tmp_path, running)
+    said = [line for line in running.log_lines() if line["event"] == "connections_not_accepted"]
+    assert 1 <= len(said) <= 3
+    assert "Too many open files" in said[0]["reason"]
 
 
 @pytest.mark.requirement("F9")

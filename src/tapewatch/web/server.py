@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import structlog
@@ -20,8 +21,10 @@ from tapewatch.web.connections import ConnectionGate, GuardedConnection
 from tapewatch.web.settings import ListenError, check_settings
 
 MAX_HEAD_BYTES = 64 << 10
-_BACKLOG = 512
+_BACKLOG = 64
+"""Connections that may wait; asyncio also tries to accept so many, and complains of each."""
 _DRAIN_S = 3
+_REPEAT_S = 10.0
 _DISK_REFUSES = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 
 log = structlog.get_logger("tapewatch.web").bind(component="web")
@@ -106,6 +109,8 @@ class WebServer:
         """Answer requests until closed; opens the sockets if that has not been done."""
         if not self._sockets:
             self.open()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_Complaints(self._server).hear)
         try:
             await self._server.serve(sockets=self._sockets)
         finally:
@@ -147,6 +152,26 @@ class _LoopServer(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._wake.wait()
+
+
+class _Complaints:
+    """Hears what goes wrong in the loop's callbacks; a shortage is said once, not 64 times.
+
+    Without a descriptor left asyncio complains for every connection that it could have accepted,
+    and tries each of them again a second later, closed server or not.
+    """
+
+    def __init__(self, server: _LoopServer) -> None:
+        self._server = server
+        self._quiet_until = 0.0
+
+    def hear(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "socket.accept()" in context["message"]:
+            if loop.time() >= self._quiet_until:
+                self._quiet_until = loop.time() + _REPEAT_S
+                log.error("connections_not_accepted", reason=str(context.get("exception")))
+        elif not (self._server.should_exit and "_start_serving" in context["message"]):
+            loop.default_exception_handler(context)
 
 
 def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
