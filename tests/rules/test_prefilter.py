@@ -16,7 +16,7 @@ from tapewatch.rules.alerting import RuleAlerts
 from tapewatch.rules.evidence import Evidence
 from tapewatch.rules.load import load_rules
 from tapewatch.rules.model import AlertingRule
-from tapewatch.rules.prefilter import MAX_SERIES, Comparison, Feed, Prefilter
+from tapewatch.rules.prefilter import MAX_SERIES, Comparison, Feed, Prefilter, refresh
 from tapewatch.series.head import Head
 
 T0 = 1_767_604_500 * SECOND
@@ -104,7 +104,7 @@ class Fixture:
         times = np.array([T0 + round(s * SECOND) for s, _ in points], dtype=np.int64)
         for feed in self.prefilter.feeds:
             if feed.name == name:
-                feed.refresh(self.head, times)
+                refresh([feed], self.head, int(times[0]), int(times[-1]))
         self.times = times
 
     def steady(self) -> bool:
@@ -221,7 +221,7 @@ def test_what_a_feed_knew_is_dropped_when_it_is_too_old() -> None:
     head = Head()
     for second, series, value in ((1, "a", 9.0), (400, "b", 1.0)):
         head.append(Labels.of("x", s=series), T0 + second * SECOND, value)
-        feed.refresh(head, np.array([T0 + second * SECOND], dtype=np.int64))
+        refresh([feed], head, T0 + second * SECOND, T0 + second * SECOND)
     assert feed.bounds == (1.0, 1.0)
     assert T0 + 400 * SECOND - MINUTE > T0
 

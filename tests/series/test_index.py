@@ -73,3 +73,21 @@ def test_a_bad_pattern_is_the_askers_fault() -> None:
     index.add(Labels.of("a", x="1"))
     with pytest.raises(QueryError):
         index.match([Matcher("x", MatchType.REGEX, "(")])
+
+
+@given(st.lists(st.tuples(_LABELS, st.booleans(), _MATCHERS), max_size=16))
+def test_what_was_found_before_is_not_told_again_once_a_series_came_or_went(
+    steps: list[tuple[Labels, bool, list[Matcher]]],
+) -> None:
+    index = SeriesIndex()
+    asked = [matchers for _, _, matchers in steps]
+    for labels, comes, _ in steps:
+        number = index.number(labels)
+        if comes:
+            index.add(labels)
+        elif number is not None:
+            index.remove(number)
+        for matchers in asked:
+            accepts = compile_matchers(matchers)
+            expected = [n for n in index.match(()) if accepts(index.labels(n))]
+            assert list(index.match(matchers)) == expected

@@ -30,7 +30,7 @@ from tapewatch.storage.state import StateStore
 
 T = TypeVar("T")
 
-BUSY_WAIT_NS = 5 * MILLISECOND
+BUSY_WAIT_NS = 2 * MILLISECOND
 IDLE_WAIT_NS = 10 * MILLISECOND
 STILL_NS = SECOND
 """So long after the last record engines count as moving, and are looked at more often."""

@@ -26,7 +26,7 @@ from tapewatch.rules.alerting import RuleAlerts, ended
 from tapewatch.rules.dependency import ALERTS, ALERTS_FOR_STATE, DependencyIndex
 from tapewatch.rules.evidence import Evidence
 from tapewatch.rules.model import AlertingRule, RecordingRule, Rule, RuleGroup
-from tapewatch.rules.prefilter import Feed, Prefilter
+from tapewatch.rules.prefilter import Feed, Prefilter, refresh
 from tapewatch.rules.queries import NewestSamples, Queries
 from tapewatch.series.querier import STALE, Matcher, Times
 
@@ -183,11 +183,14 @@ class RuleEvaluator:
                 for position in self._index.readers(name):
                     woken.setdefault(position, []).append(times)
         if self._newest is not None:
+            windows: dict[tuple[int, int], list[Feed]] = {}
             for name, feeds in self._feeds.items():
-                arrived_of = changed.get(name)
-                if arrived_of is not None and len(arrived_of):
-                    for feed in feeds:
-                        feed.refresh(self._newest, arrived_of)
+                times_of = changed.get(name)
+                if times_of is not None and len(times_of):
+                    window = int(times_of[0]), int(times_of[-1])
+                    windows.setdefault(window, []).extend(feeds)
+            for (start_ns, end_ns), feeds in windows.items():
+                refresh(feeds, self._newest, start_ns, end_ns)
         for position, arrived in woken.items():
             run = self._runs[position]
             if run.group.group.event_driven and not self._is_steady(run, arrived):
@@ -367,9 +370,9 @@ class RuleEvaluator:
         if run.prefilter is None or run.alerts is None or run.pending or self._newest is None:
             return False
         last = max(arrived, key=_last)
-        for feed in run.prefilter.feeds:
-            if not feed.loaded:
-                feed.refresh(self._newest, last)
+        unasked = [feed for feed in run.prefilter.feeds if not feed.loaded]
+        if unasked:
+            refresh(unasked, self._newest, int(last[0]), int(last[-1]))
         if not run.prefilter.proves_steady(run.alerts, last):
             return False
         run.last_ns = max(run.last_ns, int(last[-1]))

@@ -9,7 +9,7 @@ never an alert.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tapewatch.model.alert import AlertState
@@ -28,6 +28,7 @@ from tapewatch.promql.ast import (
 from tapewatch.rules.alerting import Episode, RuleAlerts
 from tapewatch.rules.queries import NewestSamples
 from tapewatch.rules.state import deadline_ns
+from tapewatch.series.digest import Digest
 from tapewatch.series.querier import Matcher, Times
 
 LOOKBACK_NS = 5 * MINUTE
@@ -46,7 +47,7 @@ Bounds = tuple[float, float]
 class Feed:
     """The newest samples of one selector, as bounds.
 
-    ``refresh`` is called once for each batch in which the selector's metric has new samples.
+    ``refresh`` brings it up to date for each batch in which the selector's metric has samples.
     """
 
     def __init__(self, name: str, matchers: tuple[Matcher, ...]) -> None:
@@ -65,50 +66,45 @@ class Feed:
         """True once it knows what arrived before it was first asked."""
         self._crowded_until_ns = 0
 
-    def refresh(self, newest: NewestSamples, times: Times) -> None:
-        """Take the samples of a batch whose instants are these."""
-        start, end = int(times[0]), int(times[-1])
-        if end < self._crowded_until_ns:
-            return
-        if not self.loaded:
-            # What arrived before the first batch still holds for as long as a query looks back.
-            for piece in newest.select(self.matchers, start - LOOKBACK_NS, start - 1):
-                self.latest[piece.labels] = int(piece.times[-1]), float(piece.values[-1])
-            self.loaded = True
-        pieces = newest.select(self.matchers, start, end)
-        self.unsure = len(pieces) + len(self.latest) > MAX_SERIES
+    def is_crowded(self, at_ns: int) -> bool:
+        """Return True while the selector is known to find too many series."""
+        return at_ns < self._crowded_until_ns
+
+    def take(self, digests: Sequence[Digest], start_ns: int, end_ns: int) -> None:
+        """Take what arrived in [start, end]."""
+        self.unsure = len(digests) + len(self.latest) > MAX_SERIES
         self.window = {}
         if self.unsure:
             self.forget()
-            self._crowded_until_ns = end + CROWDED_NS
+            self._crowded_until_ns = end_ns + CROWDED_NS
             return
         low, high = _NOTHING
-        for piece in pieces:
-            values = piece.values
-            if len(values) == 1:
-                least = most = float(values[0])
-            else:
-                least, most = float(values.min()), float(values.max())
-            self.window[piece.labels] = least, most
-            known = self.latest.get(piece.labels)
-            since = int(piece.times[0]) if known is None else known[0]
-            if int(piece.times[-1]) - since >= LOOKBACK_NS:
+        latest, window = self.latest, self.window
+        for labels, first_ns, last_ns, least, most, _ in digests:
+            window[labels] = least, most
+            known = latest.get(labels)
+            if last_ns - (first_ns if known is None else known[0]) >= LOOKBACK_NS:
                 self.unsure = True  # it may have looked stale in between
             if not least <= most:
                 self.unsure = True
                 continue
-            low, high = min(low, least), max(high, most)
-        for labels, (time_ns, value) in list(self.latest.items()):
-            if time_ns <= start - LOOKBACK_NS:
-                del self.latest[labels]
-            elif not math.isnan(value):
-                low, high = min(low, value), max(high, value)
-        for piece in pieces:
-            time_ns = int(piece.times[-1])
-            known = self.latest.get(piece.labels)
+            low = min(low, least)
+            high = max(high, most)
+        too_old_ns = start_ns - LOOKBACK_NS
+        forgotten = []
+        for labels, (time_ns, value) in latest.items():
+            if time_ns <= too_old_ns:
+                forgotten.append(labels)
+                continue
+            low = min(low, value)
+            high = max(high, value)
+        for labels in forgotten:
+            del latest[labels]
+        for labels, _, last_ns, _, _, last in digests:
+            known = latest.get(labels)
             # A late batch ends before samples that are known already.
-            if known is None or time_ns >= known[0]:
-                self.latest[piece.labels] = time_ns, float(piece.values[-1])
+            if known is None or last_ns >= known[0]:
+                latest[labels] = last_ns, last
         self.bounds = low, high
 
     def forget(self) -> None:
@@ -116,6 +112,20 @@ class Feed:
         self.latest = {}
         self.loaded = False
         self.unsure = True
+
+
+def refresh(feeds: Iterable[Feed], newest: NewestSamples, start_ns: int, end_ns: int) -> None:
+    """Let the feeds take what arrived in [start, end]."""
+    asking = [feed for feed in feeds if not feed.is_crowded(end_ns)]
+    for feed in asking:
+        if not feed.loaded:
+            # What arrived before the first batch still holds for as long as a query looks back.
+            for piece in newest.select(feed.matchers, start_ns - LOOKBACK_NS, start_ns - 1):
+                feed.latest[piece.labels] = int(piece.times[-1]), float(piece.values[-1])
+            feed.loaded = True
+    found = newest.digest([feed.matchers for feed in asking], start_ns, end_ns)
+    for feed, digests in zip(asking, found, strict=True):
+        feed.take(digests, start_ns, end_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tapewatch.promql.ast import Expr
 from tapewatch.promql.result import StepMatrix
+from tapewatch.series.digest import Digest
 from tapewatch.series.querier import Matcher, SeriesSlice, Times
 
 
@@ -23,8 +24,14 @@ class Queries(Protocol):
 
 
 class NewestSamples(Protocol):
-    """Finds samples that have just arrived; every ``Querier`` does, the head does it fast."""
+    """Finds samples that have just arrived; the head does."""
 
     def select(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[SeriesSlice]:
         """Return matching series with their samples in [start, end]."""
+        ...
+
+    def digest(
+        self, selections: Sequence[Sequence[Matcher]], start_ns: int, end_ns: int
+    ) -> list[list[Digest]]:
+        """Return for each selection the digests of its series with samples in [start, end]."""
         ...

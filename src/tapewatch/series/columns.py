@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapewatch.series.block import MAX_ROWS, Block, fold, is_absent, next_capacity
+from tapewatch.series.digest import ColumnDigests
 from tapewatch.series.querier import STALE, Times, Values, is_stale
 
 Range = tuple[Block, int, int]
@@ -130,6 +131,24 @@ class ColumnGroup:
                     found.append((block, low, high))
         found.reverse()
         return found
+
+    def digests(self, start_ns: int, end_ns: int) -> ColumnDigests | None:
+        """Return the digests of rows in [start, end]; None unless all columns share the window."""
+        ranges = self.ranges(start_ns, end_ns)
+        if len(ranges) != 1 or self.may_have_holes(ranges):
+            return None
+        block, low, high = ranges[0]
+        rows = block.values[:, low:high]
+        lasts = rows[:, -1].tolist()
+        if high - low == 1:
+            return ColumnDigests(int(block.times[low]), int(block.times[low]), lasts, lasts, lasts)
+        return ColumnDigests(
+            int(block.times[low]),
+            int(block.times[high - 1]),
+            rows.min(axis=1).tolist(),
+            rows.max(axis=1).tolist(),
+            lasts,
+        )
 
     def newest_ranges(
         self, start_ns: int, first_ns: int, end_ns: int, column: int | None = None

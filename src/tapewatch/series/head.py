@@ -10,6 +10,7 @@ from math import isnan, nan
 from tapewatch.model.labels import Labels
 from tapewatch.series.block import Block, is_absent
 from tapewatch.series.columns import Appended, ColumnGroup, Latest, Range, ends_here
+from tapewatch.series.digest import ColumnDigests, Digest
 from tapewatch.series.index import SeriesIndex
 from tapewatch.series.pieces import Piece, join
 from tapewatch.series.querier import Matcher, SeriesSlice, Times, Values
@@ -256,6 +257,36 @@ class Head:
                 if pieces:
                     picked.append((self._index.labels(number), pieces))
         return join(picked)
+
+    def digest(
+        self, selections: Sequence[Sequence[Matcher]], start_ns: int, end_ns: int
+    ) -> list[list[Digest]]:
+        """Return for each selection the digests of its series that have samples in [start, end].
+
+        All columns of a table are digested at once, however many selections ask for them.
+        """
+        shared: dict[ColumnGroup, ColumnDigests | None] = {}
+        found: list[list[Digest]] = []
+        with self._lock:
+            for matchers in selections:
+                digests: list[Digest] = []
+                for number in self._index.match(matchers):
+                    series = self._series[number]
+                    group, column = series.groups[0]
+                    if group not in shared:
+                        shared[group] = group.digests(start_ns, end_ns)
+                    columns = shared[group]
+                    if columns is not None and len(series.groups) == 1:
+                        digests.append(columns.of(series.labels, column))
+                        continue
+                    pieces = [
+                        piece
+                        for group, column in series.groups
+                        for piece in _pieces(group, column, group.ranges(start_ns, end_ns))
+                    ]
+                    digests += [Digest.of(samples) for samples in join([(series.labels, pieces)])]
+                found.append(digests)
+        return found
 
     def last_value(self, labels: Labels) -> tuple[int, float] | None:
         """Return time and value of a series' newest sample; None if there is none or it ended."""

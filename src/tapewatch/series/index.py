@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tapewatch.model.labels import Labels
+from tapewatch.model.labels import METRIC_NAME, Labels
 from tapewatch.series.matching import compile_matchers, text_test
 from tapewatch.series.querier import Matcher, MatchType
 
 _CACHED_SELECTIONS = 4096
+_NOTHING_CACHED: dict[tuple[Matcher, ...], tuple[int, ...]] = {}
 
 
 class SeriesIndex:
@@ -19,7 +20,9 @@ class SeriesIndex:
         self._numbers: dict[Labels, int] = {}
         self._postings: dict[str, dict[str, set[int]]] = {}
         self._next = 0
-        self._cache: dict[tuple[Matcher, ...], tuple[int, ...]] = {}
+        self._cache: dict[str, dict[tuple[Matcher, ...], tuple[int, ...]]] = {}
+        """Found selections, by the metric name that they ask for; '' when by none."""
+        self._cached = 0
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -50,7 +53,7 @@ class SeriesIndex:
         self._labels[number] = labels
         for name, value in labels:
             self._postings.setdefault(name, {}).setdefault(value, set()).add(number)
-        self._cache.clear()
+        self._forget_selections(labels)
         return number
 
     def remove(self, number: int) -> None:
@@ -64,7 +67,7 @@ class SeriesIndex:
                 del values[value]
                 if not values:
                     del self._postings[name]
-        self._cache.clear()
+        self._forget_selections(labels)
 
     def match(self, matchers: Sequence[Matcher]) -> tuple[int, ...]:
         """Return the numbers of the series that all matchers accept, rising.
@@ -73,12 +76,15 @@ class SeriesIndex:
             QueryError: A regular expression is not valid RE2.
         """
         key = tuple(matchers)
-        found = self._cache.get(key)
+        name = _exact_name(key)
+        found = self._cache.get(name, _NOTHING_CACHED).get(key)
         if found is None:
             found = self._find(key)
-            if len(self._cache) >= _CACHED_SELECTIONS:
+            if self._cached >= _CACHED_SELECTIONS:
                 self._cache.clear()
-            self._cache[key] = found
+                self._cached = 0
+            self._cache.setdefault(name, {})[key] = found
+            self._cached += 1
         return found
 
     def label_names(self, matchers: Sequence[Matcher] = ()) -> list[str]:
@@ -93,6 +99,11 @@ class SeriesIndex:
             return sorted(self._postings.get(name, ()))
         values = {self._labels[number].get(name) for number in self.match(matchers)}
         return sorted(values - {""})
+
+    def _forget_selections(self, labels: Labels) -> None:
+        """Forget what may no longer hold now that a series came or went."""
+        for name in {labels.name, ""}:
+            self._cached -= len(self._cache.pop(name, _NOTHING_CACHED))
 
     def _find(self, matchers: tuple[Matcher, ...]) -> tuple[int, ...]:
         narrowing: list[set[int]] = []
@@ -126,3 +137,11 @@ class SeriesIndex:
             return None
         values = self._postings.get(matcher.name, {})
         return set().union(*(numbers for value, numbers in values.items() if accepts(value)))
+
+
+def _exact_name(matchers: tuple[Matcher, ...]) -> str:
+    """Return the metric name that every series of the selection has; '' when it may be any."""
+    for matcher in matchers:
+        if matcher.name == METRIC_NAME and matcher.type is MatchType.EQUAL:
+            return matcher.value
+    return ""
