@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapewatch.model.labels import Labels
-from tapewatch.series.digest import Digest
 from tapewatch.series.head import Head
-from tapewatch.series.querier import STALE, Matcher, MatchType
+from tapewatch.series.querier import STALE, Digest, Matcher, MatchType
 
 NAMES = ("a", "b", "c")
 cells = st.one_of(st.floats(allow_nan=False), st.sampled_from([math.nan, STALE]))

@@ -28,8 +28,7 @@ from tapewatch.promql.ast import (
 from tapewatch.rules.alerting import Episode, RuleAlerts
 from tapewatch.rules.queries import NewestSamples
 from tapewatch.rules.state import deadline_ns
-from tapewatch.series.digest import Digest
-from tapewatch.series.querier import Matcher, Times
+from tapewatch.series.querier import Digest, Matcher, Times
 
 LOOKBACK_NS = 5 * MINUTE
 MAX_SERIES = 256

@@ -7,8 +7,7 @@ from typing import Protocol
 
 from tapewatch.promql.ast import Expr
 from tapewatch.promql.result import StepMatrix
-from tapewatch.series.digest import Digest
-from tapewatch.series.querier import Matcher, SeriesSlice, Times
+from tapewatch.series.querier import Digest, Matcher, SeriesSlice, Times
 
 
 class Queries(Protocol):

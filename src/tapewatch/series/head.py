@@ -10,10 +10,10 @@ from math import isnan, nan
 from tapewatch.model.labels import Labels
 from tapewatch.series.block import Block, is_absent
 from tapewatch.series.columns import Appended, ColumnGroup, Latest, Range, ends_here
-from tapewatch.series.digest import ColumnDigests, Digest
+from tapewatch.series.digest import ColumnDigests
 from tapewatch.series.index import SeriesIndex
 from tapewatch.series.pieces import Piece, join
-from tapewatch.series.querier import Matcher, SeriesSlice, Times, Values
+from tapewatch.series.querier import Digest, Matcher, SeriesSlice, Times, Values
 
 MAX_SERIES = 1_000_000
 MAX_SERIES_PER_SOURCE = 2_000

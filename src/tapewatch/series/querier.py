@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,33 @@ class SeriesSlice:
     labels: Labels
     times: Times
     values: Values
+
+
+class Digest(NamedTuple):
+    """What the samples of one series in a window come to; there is at least one."""
+
+    labels: Labels
+    first_ns: int
+    last_ns: int
+    low: float
+    """The smallest value; NaN when one of them is NaN."""
+    high: float
+    """The largest value; NaN when one of them is NaN."""
+    last: float
+    """The value at ``last_ns``."""
+
+    @classmethod
+    def of(cls, samples: SeriesSlice) -> Digest:
+        """Return the digest of these samples."""
+        times, values = samples.times, samples.values
+        return cls(
+            samples.labels,
+            int(times[0]),
+            int(times[-1]),
+            float(values.min()),
+            float(values.max()),
+            float(values[-1]),
+        )
 
 
 class Querier(Protocol):
