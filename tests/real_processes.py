@@ -21,11 +21,13 @@ ENGINE = Path(__file__).parent / "daemon" / "engine_process.py"
 class EngineProcess:
     """One test engine."""
 
-    def __init__(self, name: str, data_dir: Path, rate: float, cadence: float) -> None:
+    def __init__(
+        self, name: str, data_dir: Path, rate: float, cadence: float, *, frame_bytes: int
+    ) -> None:
         self.name = name
         environ = {**os.environ, "TAPEWATCH_DATA_DIR": str(data_dir)}
         self.process = subprocess.Popen(
-            [sys.executable, str(ENGINE), name, str(rate), str(cadence)],
+            [sys.executable, str(ENGINE), name, str(rate), str(cadence), str(frame_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -129,8 +131,10 @@ def engine(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
     """Return a function that starts an engine on the daemon's data directory."""
     made: list[EngineProcess] = []
 
-    def make(name: str = "alpha", rate: float = 50, cadence: float = 0.02) -> EngineProcess:
-        made.append(EngineProcess(name, tmp_path / "data", rate, cadence))
+    def make(
+        name: str = "alpha", rate: float = 50, cadence: float = 0.02, frame_bytes: int = 64 << 20
+    ) -> EngineProcess:
+        made.append(EngineProcess(name, tmp_path / "data", rate, cadence, frame_bytes=frame_bytes))
         return made[-1]
 
     yield make

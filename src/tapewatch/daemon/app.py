@@ -305,7 +305,7 @@ class Daemon:
     def _apply(self, fresh: LoadedConfig, rules: RuleSet) -> None:
         now = self.clock.now_ns()
         self.core.take(self.core.evaluator.replace_groups(rules.groups, now), now)
-        self.core.fleet.expect(_expectations(fresh.settings), now - self.core.counts.slept_ns)
+        self.core.fleet.expect(_expectations(fresh.settings), self.core.wakefulness.awake_ns(now))
         self.artifacts = _artifact_watch(fresh, self.own)
         self.own.session = _session(fresh.settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,6 +19,7 @@ from tapewatch.daemon.effects import PendingEffects
 from tapewatch.daemon.engines import Engine
 from tapewatch.daemon.fleet import Fleet
 from tapewatch.daemon.steady_clock import JUMP_NS, SteadyClock
+from tapewatch.daemon.wakefulness import Wakefulness
 from tapewatch.ingest.batch import IngestBatch
 from tapewatch.model.alert import Alert, Transition, TransitionReason
 from tapewatch.model.clock import MILLISECOND, SECOND
@@ -36,8 +38,6 @@ STILL_NS = SECOND
 """So long after the last record engines count as moving, and are looked at more often."""
 QUIET_NS = SECOND // 40
 """While nothing arrives, what is not a deadline is looked after this often."""
-SLEEP_NS = SECOND
-"""A round that begins this late means that the daemon itself did not run."""
 COMMIT_NS = SECOND // 4
 """Offsets and counts without an effect are made durable at least this often."""
 DELIVERED_NS = 20 * MILLISECOND
@@ -69,7 +69,6 @@ class CoreCounts:
     ticks: int = 0
     commits: int = 0
     commit_failures: int = 0
-    slept_ns: int = 0
     longest_round_ns: int = 0
 
 
@@ -130,7 +129,7 @@ class Core:
         self._results: deque[DeliveryResult] = deque()
         self._published: dict[Labels, tuple[float, int]] = {}
         self._stopping = threading.Event()
-        self._last_round_ns = clock.now_ns()
+        self.wakefulness = Wakefulness(self.round_ended_ns)
         self._commit_due_ns = 0
         self._count_due_ns = 0
         self._moved_ns = 0
@@ -201,6 +200,7 @@ class Core:
             return
         self._see_through(batch, dead, now, more=more)
         self.round_ended_ns = self.clock.now_ns()
+        self.wakefulness.end(self.round_ended_ns, time.process_time_ns())
         self.counts.longest_round_ns = max(self.counts.longest_round_ns, self.round_ended_ns - now)
         self._quiet_until_ns = self._next_due_ns(now)
 
@@ -238,7 +238,7 @@ class Core:
         if book is not None:
             due = min(due, book)
         if stall is not None:
-            due = min(due, stall + self.counts.slept_ns)
+            due = min(due, stall + self.wakefulness.slept_ns)
         return due
 
     def _wait_ms(self) -> float:
@@ -253,18 +253,15 @@ class Core:
 
     def _wake_up(self) -> int:
         now = self.clock.now_ns()
-        gap = now - self._last_round_ns
-        if gap - (self.round_ended_ns - self._last_round_ns) > SLEEP_NS:
-            # Stopped, frozen or starved: engines must not be blamed for the daemon's own sleep.
-            self.counts.slept_ns += gap
-            log.warning("daemon_slept", seconds=round(gap / SECOND, 3))
-        self._last_round_ns = now
+        slept = self.wakefulness.begin(now, time.process_time_ns())
+        if slept:
+            log.warning("daemon_slept", seconds=round(slept / SECOND, 3))
         deviation = self.clock.deviation_ns()
         self.clock_deviation_ns = deviation if abs(deviation) > JUMP_NS else 0
         return now
 
     def _awake(self, now: int) -> int:
-        return now - self.counts.slept_ns
+        return self.wakefulness.awake_ns(now)
 
     def _publish(self, batch: IngestBatch, now: int, *, at_once: bool) -> None:
         """Write the daemon's own series where they changed or would soon look stale."""

@@ -65,7 +65,7 @@ def own_families(
     )
     yield single(
         "tapewatch_daemon_slept_seconds_total",
-        counts.slept_ns / SECOND,
+        core.wakefulness.slept_ns / SECOND,
         "Time that the daemon itself did not run (stopped, frozen, starved).",
         _COUNTER,
         "seconds",
