@@ -66,6 +66,7 @@ ENGINE_FAMILIES = {
     "tapewatch_receiver_up": "0 while a receiver does not take notifications.",
     "tapewatch_session_open": "1 while the market of the label `calendar` is open.",
     "tapewatch_storage_degraded": "1 while the stores cannot be written.",
+    "tapewatch_stores_recovered": "Stores that were moved aside and begun anew.",
     "tapewatch_tapes_unreadable": "Tape files that cannot be used.",
 }
 """Families that the daemon writes as samples, for rules to read: they carry no help text there."""

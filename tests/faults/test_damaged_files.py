@@ -78,6 +78,7 @@ def test_a_damaged_store_is_set_aside_and_said_and_the_start_needs_no_hand(
         where = f"{name} {damage.__name__}"
         assert "moved to" in health["message"], where
         assert name in health["message"], where
+        oracle.sink.wait_for("store_recovered")
         assert any(line["event"] == "store_recovered" for line in running.log_lines()), where
         oracle.raise_case()
         oracle.wait_until_told()

@@ -14,11 +14,12 @@ import pytest
         ("tapewatch_config_reload_successful", 1, 0, "config_reload_failed", "warning"),
         ("tapewatch_clock_jump_seconds", 2, 2.1, "clock_jump", "warning"),
         ("tapewatch_clock_jump_seconds", -2, -3600, "clock_jump", "warning"),
+        ("tapewatch_stores_recovered", 0, 1, "store_recovered", "warning"),
         ("tapewatch_tapes_unreadable", 0, 1, "tapes_unreadable", "warning"),
         ("tapewatch_receiver_up", 1, 0, "receiver_down", "warning"),
     ],
 )
-@pytest.mark.requirement("F35", "F47", "F61")
+@pytest.mark.requirement("F35", "F44", "F47", "F61")
 def test_a_state_raises_its_alert_and_ends_it(
     pack_world: Any, metric: str, quiet: float, loud: float, rule: str, severity: str
 ) -> None:

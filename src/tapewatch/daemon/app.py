@@ -225,8 +225,9 @@ class Daemon:
         )
         self.server = WebServer(create_app(self.service, _web_settings(config)))
         self._outbox = saved.outbox
-        self._recovered = [r for r in (self.state.recovered, self.samples.recovered) if r]
-        self.painter.recovered = tuple(self._recovered)
+        self.painter.recovered = self._recovered
+        self.own.recovered = lambda: len(self._recovered())
+        self._told_recovered: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -241,10 +242,9 @@ class Daemon:
         self.dispatcher.start()
         for row in self._outbox:
             self.dispatcher.offer(row.notification, row.attempts)
-        for reason in self._recovered:
-            log.error("store_recovered", reason=reason)
         if self.state.refused is not None:
             log.error("not_persisting", reason=str(self.state.refused))
+        _warn_of(self.rules)
         # What was built lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -294,6 +294,7 @@ class Daemon:
         needs_restart = _needs_restart(self.config.settings, fresh.settings)
         self.config, self.rules = fresh, rules
         self.own.reload_ok = True
+        _warn_of(rules)
         log.info("reloaded", rules=sum(len(g.rules) for g in rules.groups), restart=needs_restart)
         return {
             "status": "reloaded",
@@ -318,7 +319,15 @@ class Daemon:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
+    def _recovered(self) -> tuple[str, ...]:
+        """Return why stores were begun anew; one may be found damaged after the start, too."""
+        return tuple(r for r in (self.state.recovered, self.samples.recovered) if r)
+
     def _after_round(self, core: Core, now_ns: int) -> None:
+        for reason in self._recovered():
+            if reason not in self._told_recovered:
+                self._told_recovered.add(reason)
+                log.error("store_recovered", reason=reason)
         self.artifacts.run_due(now_ns, now_ns + self.clock.deviation_ns())
         self.painter.paint(core, now_ns)
 
@@ -361,6 +370,11 @@ class Daemon:
             if isinstance(receiver, JsonlReceiver):
                 with contextlib.suppress(OSError):  # tried again in an hour
                     receiver.prune(now_ns)
+
+
+def _warn_of(rules: RuleSet) -> None:
+    for warning in rules.warnings:
+        log.warning("rule_doubtful", problem=str(warning))
 
 
 def _expectations(settings: Settings) -> dict[str, EngineExpectation]:

@@ -20,6 +20,7 @@ STORAGE_DEGRADED = "tapewatch_storage_degraded"
 RECEIVER_UP = "tapewatch_receiver_up"
 NOTIFICATIONS_FAILED = "tapewatch_notifications_failed_total"
 TAPES_UNREADABLE = "tapewatch_tapes_unreadable"
+STORES_RECOVERED = "tapewatch_stores_recovered"
 
 
 class Session(Protocol):
@@ -46,6 +47,7 @@ class OwnSamples:
         self.storage_reason: Callable[[], str] = str
         self.deviation_ns: Callable[[], int] = int
         self.unreadable: Callable[[], int] = int
+        self.recovered: Callable[[], int] = int
         self.session = session
         self._now_ns = now_ns
         self._dispatcher = dispatcher
@@ -72,6 +74,7 @@ class OwnSamples:
         yield Labels.of(CLOCK_JUMP), self.deviation_ns() / SECOND
         yield Labels.of(RELOAD_OK), float(self.reload_ok)
         yield Labels.of(STORAGE_DEGRADED), float(bool(self.storage_reason()))
+        yield Labels.of(STORES_RECOVERED), float(self.recovered())
         yield Labels.of(TAPES_UNREADABLE), float(self.unreadable())
         for stats in self._dispatcher.statistics():
             labels = Labels({"receiver": stats.receiver})

@@ -55,7 +55,7 @@ class Picture:
     caught_up: bool = False
     storage_reason: str = ""
     recovered: tuple[str, ...] = ()
-    """Which stores had to be begun anew at the start, and why."""
+    """Which stores had to be begun anew, and why."""
     clock_deviation_s: float = 0.0
     unreadable_tapes: dict[str, str] = field(default_factory=dict)
 
@@ -67,7 +67,8 @@ class Painter:
         self.picture = Picture(now_ns)
         self.storage_reason: Callable[[], str] = str
         """Why nothing is persisted; empty while it is."""
-        self.recovered: tuple[str, ...] = ()
+        self.recovered: Callable[[], tuple[str, ...]] = tuple
+        """Which stores had to be begun anew, and why."""
         self._head = head
         self._zone = zone
         self._painted_ns = 0
@@ -133,7 +134,7 @@ class Painter:
             ticks=core.counts.ticks,
             caught_up=core.caught_up,
             storage_reason=self.storage_reason(),
-            recovered=self.recovered,
+            recovered=self.recovered(),
             clock_deviation_s=core.clock_deviation_ns / SECOND,
             unreadable_tapes=dict(core.fleet.unreadable),
         )
