@@ -271,6 +271,19 @@ class TestCheckConfig:
         assert re.search(r"tapewatch\.yaml:3:\d+: receivers\[0\]\.url: ", done.stderr)
         assert "latest" not in done.stderr
 
+    def test_an_unknown_severity_is_a_warning_on_both_faces(self, command) -> None:
+        (command.home / "rules.yaml").write_text(
+            "groups:\n- name: g\n  rules:\n  - {alert: a, expr: x > 1, labels: {severity: page}}\n"
+        )
+        path = command.home / "tapewatch.yaml"
+        path.write_text("packs: []\nrules: [rules.yaml]\n")
+        done = command("check-config", str(path))
+        assert done.returncode == 0
+        assert "rules.yaml:4:48: alert 'a': unknown severity 'page'" in done.stderr
+        answer = json.loads(command("check-config", str(path), "--json").stdout)
+        assert answer["ok"] is True
+        assert "counts as warning" in answer["warnings"][0]
+
     def test_run_check_is_the_same(self, command) -> None:
         path = command.home / "tapewatch.yaml"
         path.write_text("packs: []\n")

@@ -157,6 +157,26 @@ def test_a_refused_reload_leaves_everything_in_force(chaos: Any, tmp_path: Path)
     assert running.stop() == 0
 
 
+def test_a_severity_that_nobody_knows_is_said_in_the_log_at_the_start_and_at_a_reload(
+    chaos: Any, tmp_path: Path
+) -> None:
+    running, oracle = chaos()
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(rules.read_text().replace("severity: critical", "severity: page"))
+
+    def doubtful() -> list[str]:
+        return [x["problem"] for x in running.log_lines() if x["event"] == "rule_doubtful"]
+
+    running.start()
+    assert len(doubtful()) == 1
+    assert "unknown severity 'page'" in doubtful()[0]
+    assert post_reload(running)[0] == 200
+    eventually(lambda: len(doubtful()) == 2, "the reload to say it again")
+    oracle.raise_case()
+    oracle.wait_until_told()
+    assert {alert["severity"] for alert in running.alerts()} == {"WARNING"}
+
+
 @pytest.mark.requirement("S5-86")
 def test_check_config_finds_what_a_start_would(daemon: Any, tmp_path: Path) -> None:
     running = daemon()

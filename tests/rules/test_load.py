@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tapewatch.model.clock import MINUTE, SECOND
-from tapewatch.model.errors import ConfigError
+from tapewatch.model.errors import ConfigError, Problem
 from tapewatch.model.severity import AlertSeverity
 from tapewatch.promql import format_expr
 from tapewatch.rules.export import format_rules
@@ -217,3 +217,35 @@ def test_the_reference_page_shows_a_file_that_loads_and_names_every_key_and_func
     assert len(load_rules(example, "example.yaml")[0].rules) == 2
     words = {*_GROUP_KEYS, *_RULE_KEYS, *FUNCTIONS}
     assert sorted(word for word in words if f"`{word}`" not in page) == []
+
+
+def warnings(rule: str, group: str = "") -> list[str]:
+    heard: list[Problem] = []
+    text = f"groups:\n  - name: g\n{group}    rules:\n      - {rule}\n"
+    load_rules(text, "r.yaml", warn=heard.append)
+    return [str(each) for each in heard]
+
+
+def test_an_unknown_severity_counts_as_a_warning_and_is_warned_of_in_its_place() -> None:
+    assert warnings("{alert: A, expr: x > 1, labels: {severity: page}}") == [
+        "r.yaml:4:52: alert 'A': unknown severity 'page'; expected one of info, warning, critical, "
+        "emergency; it counts as warning"
+    ]
+
+
+def test_an_unknown_severity_of_a_group_is_warned_of_where_the_group_says_it() -> None:
+    (warning,) = warnings("{alert: A, expr: x > 1}", "    labels: {severity: high}\n")
+    assert warning.startswith("r.yaml:3:24: alert 'A': unknown severity 'high'")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{alert: A, expr: x > 1}",
+        "{alert: A, expr: x > 1, labels: {severity: Critical}}",
+        "{alert: A, expr: x > 1, labels: {severity: '{{ $labels.level }}'}}",
+        "{record: a, expr: x, labels: {severity: page}}",
+    ],
+)
+def test_a_known_a_missing_and_a_templated_severity_are_no_reason_to_warn(rule: str) -> None:
+    assert warnings(rule) == []

@@ -107,7 +107,11 @@ def _configuration(path: Path | None, place: Place) -> Iterator[Finding]:
         return
     count = sum(len(group.rules) for group in rules.groups)
     groups = counted(len(rules.groups), "group")
-    yield Finding("rules", Outcome.OK, f"{counted(count, 'rule')} in {groups}")
+    told = f"{counted(count, 'rule')} in {groups}"
+    if rules.warnings:
+        yield Finding("rules", Outcome.WARNING, f"{told}; {'; '.join(map(str, rules.warnings))}")
+    else:
+        yield Finding("rules", Outcome.OK, told)
 
 
 def _config_finding(name: str, error: ConfigError) -> Finding:

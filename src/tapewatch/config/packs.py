@@ -89,6 +89,8 @@ class Pack:
     catalogue: MetricCatalogue
     settings: tuple[PackSetting, ...]
     groups: tuple[RuleGroup, ...]
+    warnings: tuple[Problem, ...] = ()
+    """What is accepted in its rules and probably not meant."""
 
     @property
     def rules_text(self) -> str:
@@ -166,11 +168,13 @@ class _Loader:
         catalogue = self._catalogue(top.get("metrics"))
         settings = self._settings(top.get("settings"))
         rules_path = self._directory / "rules.yaml"
+        warnings: list[Problem] = []
         groups = load_rules(
             _read(rules_path),
             str(rules_path),
             source=f"pack:{name}",
             unknown_on_vanish=True,
+            warn=warnings.append,
         )
         self._check_given(name, settings)
         groups = self._apply(settings, groups)
@@ -184,6 +188,7 @@ class _Loader:
             catalogue=catalogue,
             settings=tuple(settings),
             groups=tuple(groups),
+            warnings=tuple(warnings),
         )
 
     # -- metrics ------------------------------------------------------------------------------

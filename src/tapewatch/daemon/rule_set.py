@@ -36,6 +36,8 @@ class RuleSet:
     groups: tuple[RuleGroup, ...]
     """Of the packs first, in the order of the configuration."""
     catalogue: MetricCatalogue
+    warnings: tuple[Problem, ...] = ()
+    """What is accepted in packs and rule files and probably not meant."""
 
 
 def load_rule_set(config: LoadedConfig) -> RuleSet:
@@ -52,10 +54,11 @@ def load_rule_set(config: LoadedConfig) -> RuleSet:
         except ConfigError as error:
             problems += error.problems
     files = _rule_files(config, problems)
+    warnings = [warning for pack in packs for warning in pack.warnings]
     groups = [group for pack in packs for group in pack.groups]
     for path in files:
         try:
-            groups += load_rules(_read(path), str(path))
+            groups += load_rules(_read(path), str(path), warn=warnings.append)
         except ConfigError as error:
             problems += error.problems
     definitions = [d for pack in packs for d in pack.catalogue.definitions.values()]
@@ -66,7 +69,7 @@ def load_rule_set(config: LoadedConfig) -> RuleSet:
         catalogue = MetricCatalogue()
     if problems:
         raise ConfigError(problems)
-    return RuleSet(tuple(packs), tuple(files), tuple(groups), catalogue)
+    return RuleSet(tuple(packs), tuple(files), tuple(groups), catalogue, tuple(warnings))
 
 
 def evaluate_once(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tapewatch.config.yaml_document import YamlDocument, YamlPath, read_yaml
 from tapewatch.model.duration import parse_duration
 from tapewatch.model.errors import ConfigError, Problem, QueryError
 from tapewatch.model.labels import METRIC_NAME
+from tapewatch.model.severity import AlertSeverity
 from tapewatch.promql.ast import Expr, ValueType
 from tapewatch.promql.parser import parse
 from tapewatch.rules.model import (
     DEFAULT_INTERVAL_NS,
+    SEVERITY,
     AlertingRule,
     RecordingRule,
     Rule,
@@ -41,6 +43,7 @@ def load_rules(
     default_interval_ns: int = DEFAULT_INTERVAL_NS,
     event_driven: bool = True,
     unknown_on_vanish: bool = False,
+    warn: Callable[[Problem], None] | None = None,
 ) -> list[RuleGroup]:
     """Parse a rule file.
 
@@ -52,6 +55,7 @@ def load_rules(
         event_driven: False for groups that are evaluated at their interval only.
         unknown_on_vanish: True for groups whose firing alerts become unknown when the series
             that fed them vanish; False is Prometheus's behaviour.
+        warn: Hears of what is accepted and probably not meant.
 
     Raises:
         ConfigError: With every problem found and its line and column.
@@ -62,6 +66,9 @@ def load_rules(
     groups = loader.load()
     if loader.problems:
         raise ConfigError(sorted(loader.problems, key=lambda p: (p.line, p.column)))
+    if warn is not None:
+        for warning in loader.warnings:
+            warn(warning)
     return groups
 
 
@@ -80,6 +87,7 @@ class _Loader:
         self._event_driven = event_driven
         self._unknown_on_vanish = unknown_on_vanish
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
 
     def load(self) -> list[RuleGroup]:
         top = self._document.data
@@ -160,6 +168,7 @@ class _Loader:
         if record and not alert:
             return self._recording(path, rule, record, expr, labels, line)
         self._check_templates((*path, "labels"), labels, what)
+        self._check_severity(path, rule, labels, what)
         annotations = self._annotations((*path, "annotations"), rule.get("annotations"), what)
         for_ns = self._duration((*path, "for"), rule, "for", what)
         keep_ns = self._duration((*path, "keep_firing_for"), rule, "keep_firing_for", what)
@@ -249,6 +258,21 @@ class _Loader:
                 parse_template(text)
             except TemplateSyntaxError as error:
                 self._note((*path, name), f"{what}: {path[-1]} {name!r}: {error}")
+
+    def _check_severity(
+        self, path: YamlPath, rule: dict[str, Any], labels: Mapping[str, str], what: str
+    ) -> None:
+        word = labels.get(SEVERITY)
+        if word is None or "{{" in word:
+            return
+        try:
+            AlertSeverity.parse(word)
+        except ValueError as error:
+            # The file is right for Prometheus, where any word is as good as another.
+            own = SEVERITY in (rule.get("labels") or {})
+            holder = path if own else path[:2]
+            message = f"{what}: {error}; it counts as {AlertSeverity.WARNING.label}"
+            self.warnings.append(self._document.problem((*holder, "labels", SEVERITY), message))
 
     def _text_map(self, path: YamlPath, value: Any, what: str, key: str) -> dict[str, str]:
         if value is None:

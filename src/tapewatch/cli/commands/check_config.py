@@ -68,10 +68,11 @@ def check_and_tell(path: Path | None, *, flags: Sequence[FlagValue], json_output
         "rules": sum(len(group.rules) for group in rules.groups),
         "receivers": len(loaded.settings.receivers),
     }
+    warnings = [*loaded.warnings, *map(str, rules.warnings)]
     if json_output:
-        output.print_json({"ok": True, "path": where, "warnings": list(loaded.warnings), **counts})
+        output.print_json({"ok": True, "path": where, "warnings": warnings, **counts})
         return exit_codes.OK
-    for warning in loaded.warnings:
+    for warning in warnings:
         tell(f"warning: {warning}")
     told = ", ".join(counted(n, noun[:-1].replace("_", " ")) for noun, n in counts.items())
     output.line(f"OK: {escape_controls(where)}: {told}")
