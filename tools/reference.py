@@ -66,6 +66,7 @@ ENGINE_FAMILIES = {
     "tapewatch_receiver_up": "0 while a receiver does not take notifications.",
     "tapewatch_session_open": "1 while the market of the label `calendar` is open.",
     "tapewatch_storage_degraded": "1 while the stores cannot be written.",
+    "tapewatch_rules_failing": "Rules whose last evaluation failed.",
     "tapewatch_stores_recovered": "Stores that were moved aside and begun anew.",
     "tapewatch_tapes_unreadable": "Tape files that cannot be used.",
 }
@@ -157,13 +158,16 @@ def errors_page() -> str:
     for module in pkgutil.walk_packages([str(SOURCE)], "tapewatch."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    codes: dict[str, str] = {}
+    kinds: list[type[TapewatchError]] = []
     pending = [TapewatchError]
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
         if "code" in vars(kind) and kind.__module__.startswith("tapewatch."):
-            codes[kind.code] = first_line(kind)
+            kinds.append(kind)
+    # Where two kinds share a code the more general one is described, whatever was imported first.
+    kinds.sort(key=lambda kind: (-len(kind.__mro__), kind.__module__, kind.__name__))
+    codes = {kind.code: first_line(kind) for kind in kinds}
     rows = [(f"`{code}`", meaning) for code, meaning in sorted(codes.items())]
     text = (
         "# Error codes\n\n"
