@@ -6,16 +6,19 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tapewatch import MonitoringService
+from tapewatch.model.errors import TapewatchError
 from tapewatch.model.severity import AlertSeverity
 from tapewatch.storage.lock import holder_pid
 from tapewatch.testing.daemon import eventually, free_port
@@ -153,6 +156,45 @@ def test_disabled_monitoring_has_no_side_effects(tmp_path: Path) -> None:
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tapewatch.yaml"]
     assert not service.enabled
+
+
+def test_a_daemon_that_cannot_start_is_told_once_and_no_alert_is_not_the_answer(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken, caplog.at_level(logging.INFO, "tapewatch"):
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = tmp_path / "taken.yaml"
+        port = taken.getsockname()[1]
+        config.write_text(f"data_dir: {tmp_path}/data\nlisten: 127.0.0.1:{port}\n")
+
+        service = MonitoringService("alpha", config=config)
+        service.record_tick(TICK)
+
+        def told() -> list[logging.LogRecord]:
+            return [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+        (line,) = eventually(told, "the end of the daemon to be logged")
+        assert "nobody watches 'alpha'" in line.getMessage()
+        assert f"cannot listen on 127.0.0.1:{port}" in line.getMessage()
+        assert line.component == "monitoring"  # type: ignore[attr-defined]
+        with pytest.raises(TapewatchError, match="nobody knows"):
+            service.get_active_alerts()
+        service.close()
+    assert len(told()) == 1
+
+
+@pytest.mark.requirement("S5-13")
+def test_the_last_tick_is_the_time_of_its_recording_where_the_engine_does_not_say(
+    service: MonitoringService,
+) -> None:
+    assert service.collect_metrics()["heartbeat"]["last_tick"] is None
+
+    before = datetime.now(UTC)
+    service.record_tick({"pnl": {"daily": 1.0}})
+
+    last_tick = datetime.fromisoformat(service.collect_metrics()["heartbeat"]["last_tick"])
+    assert before <= last_tick <= datetime.now(UTC)
 
 
 @pytest.mark.requirement("S5-29", "S5-37", "S5-72", "S5-87", "S5-93")

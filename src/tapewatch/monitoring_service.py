@@ -12,6 +12,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -66,6 +67,7 @@ class MonitoringService:
         self._config: LoadedConfig | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
         self._latest: Mapping[str, Any] = {}
+        self._latest_at_ns: int | None = None
         self._started = time.monotonic()
         if enabled is False:
             return
@@ -109,10 +111,36 @@ class MonitoringService:
         log_path = config.data_dir / "daemon.log"
         descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as log:
+            said_before = log.tell()
             # A session of its own: Ctrl-C for the engine, or its death, must not end the watcher.
             self._daemon = subprocess.Popen(  # noqa: S603 - our own program and paths
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        threading.Thread(
+            target=self._tell_its_end,
+            args=(self._daemon, config.data_dir, log_path, said_before),
+            name="tapewatch-daemon-end",
+            daemon=True,
+        ).start()
+
+    def _tell_its_end(
+        self, daemon: subprocess.Popen[bytes], data_dir: Path, log_path: Path, said_before: int
+    ) -> None:
+        """Wait for the daemon, and say so when it ended before this service was closed."""
+        from tapewatch.storage.lock import holder_pid
+
+        code = daemon.wait()
+        # Another daemon may hold the directory: then the engine is watched all the same.
+        if self._daemon is not daemon or holder_pid(data_dir) is not None:
+            return
+        _log.error(
+            "nobody watches %r: the daemon ended with exit code %d%s (its log: %s)",
+            self.name,
+            code,
+            _last_error(log_path, said_before),
+            log_path,
+            extra=_MONITORING,
+        )
 
     # -- from the engine ----------------------------------------------------------------------
 
@@ -122,6 +150,7 @@ class MonitoringService:
         if recorder is None:
             return
         self._latest = metrics
+        self._latest_at_ns = time.time_ns()
         recorder.record_tick(metrics)
 
     def record_error(self, error: BaseException | str, **context: object) -> None:
@@ -152,6 +181,7 @@ class MonitoringService:
     def collect_metrics(self) -> dict[str, Any]:
         """Return the present state: the last tick, with what the service itself knows.
 
+        What the engine says of its heartbeat goes before the time of its last ``record_tick``.
         Model ages are null when the file is missing or none is configured.
         """
         from tapewatch.alerts.record import format_time
@@ -163,8 +193,9 @@ class MonitoringService:
         }
         heartbeat = snapshot.get("heartbeat")
         uptime = round(time.monotonic() - self._started, 3)
+        ticked_ns = self._latest_at_ns
         snapshot["heartbeat"] = {
-            "last_tick": None,
+            "last_tick": None if ticked_ns is None else format_time(ticked_ns, self._zone()),
             "uptime_seconds": uptime,
             **(heartbeat if isinstance(heartbeat, dict) else {}),
         }
@@ -200,7 +231,7 @@ class MonitoringService:
         """
         if self._config is None:
             return []
-        from tapewatch.cli.client import connect
+        from tapewatch.cli.client import UnreachableError, connect
         from tapewatch.cli.place import find_place
 
         client = connect(find_place(self._config.path, self._config.data_dir))
@@ -210,6 +241,11 @@ class MonitoringService:
                     "/api/tapewatch/alerts", params={"active": "true"}
                 )["alerts"]
                 return found
+        if self._daemon is not None and self._daemon.poll() is not None:
+            raise UnreachableError(
+                f"the daemon that {self.name!r} started has ended, so nobody knows",
+                next_step=f"its log says why: {self._config.data_dir / 'daemon.log'}",
+            )
         from tapewatch.alerts.record import alert_record
         from tapewatch.storage.state import StateStore
 
@@ -294,6 +330,19 @@ class MonitoringService:
         from tapewatch.config.fields import zone
 
         return zone(self._config.settings.timezone if self._config is not None else "UTC")
+
+
+def _last_error(log_path: Path, start: int) -> str:
+    """Return the last error that the command line wrote behind a place of a log, or nothing."""
+    mark = "tapewatch: error: "
+    try:
+        with log_path.open("rb") as log:
+            log.seek(start)
+            lines = log.read(1 << 20).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    errors = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    return f": {errors[-1]}" if errors else ""
 
 
 def _plain(value: Any) -> Any:
