@@ -137,3 +137,28 @@ def test_what_a_spike_overwrites_is_counted_and_the_urgent_is_what_stays(
     assert read_and_lost() == ticks, "read or counted as lost, each once"
     assert running.stop() == 0
     check_left_behind(tmp_path, running)
+
+
+@pytest.mark.requirement("F52", "F5", "P6")
+def test_an_engine_that_dies_behind_a_long_backlog_is_told_as_a_crash(
+    daemon: Any, engine: Any, sink: Any
+) -> None:
+    # What is left to read takes more than the round in which the death is seen.
+    running = daemon(sink.receiver() + "packs: [engine]\n").start()
+    spiky = engine("spiky", rate=USUAL, cadence=0.5)
+    eventually(lambda: [e["state"] for e in engines_of(running)] == ["running"], "it to run")
+    running.process.send_signal(signal.SIGSTOP)
+    spiky.tell(f"rate {2 * SPIKE}")
+    time.sleep(3)
+    recorded = spiky.tell(f"rate {USUAL}")
+    spiky.kill()
+    spiky.process.wait()
+    running.process.send_signal(signal.SIGCONT)
+    sink.wait_for("engine_crashed", timeout_s=10)
+    assert "heartbeat_lapsed" not in sink.names()
+
+    def read_and_lost() -> int:
+        shown = engine_named(running, "spiky")
+        return int(shown["ticks"] + shown["lost"])
+
+    eventually(lambda: read_and_lost() >= recorded, "every tick to be read or counted")

@@ -14,6 +14,7 @@ import pytest
         ("tapewatch_config_reload_successful", 1, 0, "config_reload_failed", "warning"),
         ("tapewatch_clock_jump_seconds", 2, 2.1, "clock_jump", "warning"),
         ("tapewatch_clock_jump_seconds", -2, -3600, "clock_jump", "warning"),
+        ("tapewatch_rules_failing", 0, 1, "rules_failing", "critical"),
         ("tapewatch_stores_recovered", 0, 1, "store_recovered", "warning"),
         ("tapewatch_tapes_unreadable", 0, 1, "tapes_unreadable", "warning"),
         ("tapewatch_receiver_up", 1, 0, "receiver_down", "warning"),

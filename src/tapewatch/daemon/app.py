@@ -228,9 +228,12 @@ class Daemon:
         self.painter.recovered = self._recovered
         self.own.recovered = lambda: len(self._recovered())
         self._told_recovered: set[str] = set()
+        self.own.failing = self._failing_rules
+        self._told_failing: dict[tuple[str, str], str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
+        self._core_failed = False
 
     # -- running ------------------------------------------------------------------------------
 
@@ -252,6 +255,7 @@ class Daemon:
         core_thread.start()
         self.keeper.start()
         serving = asyncio.create_task(self.server.serve(), name="web")
+        serving.add_done_callback(self._web_ended)
         log.info(
             "daemon_started",
             version=__version__,
@@ -270,9 +274,14 @@ class Daemon:
         self.server.close()
         with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(serving, 5)
-        log.info("daemon_stopped")
         if self._failure is not None:
-            raise self._failure
+            log.critical(
+                "daemon_failed",
+                reason=f"{type(self._failure).__name__}: {self._failure}",
+                hint="nothing is watched until it is started again",
+            )
+            return 1
+        log.info("daemon_stopped")
         return 0
 
     def close(self) -> None:
@@ -314,14 +323,28 @@ class Daemon:
         try:
             self.core.run()
         except BaseException as error:
-            self._failure = error
-            log.critical("core_failed", error=f"{type(error).__name__}: {error}", exc_info=True)
+            self._failure, self._core_failed = error, True
+            log.critical("core_failed", reason=f"{type(error).__name__}: {error}", exc_info=True)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     def _recovered(self) -> tuple[str, ...]:
         """Return why stores were begun anew; one may be found damaged after the start, too."""
         return tuple(r for r in (self.state.recovered, self.samples.recovered) if r)
+
+    def _failing_rules(self) -> int:
+        """Return how many rules fail; a reason that is new is logged."""
+        failing = {
+            (each.group, each.rule): each.last_error
+            for each in self.core.evaluator.health()
+            if each.last_error
+        }
+        if failing != self._told_failing:
+            for (group, rule), reason in failing.items():
+                if self._told_failing.get((group, rule)) != reason:
+                    log.error("rule_failing", group=group, rule=rule, reason=reason)
+            self._told_failing = failing
+        return len(failing)
 
     def _after_round(self, core: Core, now_ns: int) -> None:
         for reason in self._recovered():
@@ -331,10 +354,24 @@ class Daemon:
         self.artifacts.run_due(now_ns, now_ns + self.clock.deviation_ns())
         self.painter.paint(core, now_ns)
 
+    def _web_ended(self, serving: asyncio.Task[None]) -> None:
+        if self._stop.is_set() or serving.cancelled():
+            return
+        self._failure = serving.exception() or RuntimeError("the web server ended by itself")
+        log.critical("web_failed", reason=str(self._failure), exc_info=serving.exception())
+        self._stop.set()
+
     def _settle(self) -> None:
-        """Commit the last delivery results, then flush samples."""
-        self.core.finish()
-        self.keeper.stop()
+        """Commit the last delivery results, then flush samples.
+
+        After a failure of the core nothing is committed: the offsets may be ahead of what the
+        failed round has concluded. The next start reads from the last commit, as after any crash.
+        """
+        if self._core_failed:
+            self.keeper.abandon()
+        else:
+            self.core.finish()
+            self.keeper.stop()
 
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         def stop() -> None:

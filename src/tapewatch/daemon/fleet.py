@@ -34,6 +34,9 @@ RESCAN_NS = SECOND
 """A directory whose time stamp stands still is looked at again after so long."""
 RELEASE_NS = SECOND // 4
 """How often an engine is told what it may overwrite, and that the daemon lives."""
+FIRST_RETRY_NS = SECOND
+LAST_RETRY_NS = 60 * SECOND
+"""A tape whose reading failed is tried again after the first, then after twice as long each time."""
 
 log = structlog.get_logger(component="monitoring")
 
@@ -56,9 +59,15 @@ class _Tape:
     """Its writer has ended the recording, though the process may live on."""
     released_at: int = 0
     position: dict[str, Any] | None = None
-    """Where reading stood when its writer had ended; while the rest is searched."""
+    """Where reading stood when its writer had ended, while the rest is searched; or when it
+    failed."""
     search: Future[TapeBatch] | None = None
     """The search of the whole dead tape for what lies behind damage and in holes."""
+    failed: bool = False
+    """Reading failed at ``position`` and waits to be tried again."""
+    end_judged: bool = False
+    retry_at: int = 0
+    retry_ns: int = FIRST_RETRY_NS
 
 
 class Fleet:
@@ -152,26 +161,86 @@ class Fleet:
         awake_ns: int,
         deviation_ns: int,
     ) -> bool:
-        """Read every tape once; return True when some tape holds more."""
+        """Read every tape once; return True when some tape holds more.
+
+        A tape whose reading fails for a reason that nobody foresaw does not end the monitoring of
+        the others: it is named as unreadable, and tried again from where it stood.
+        """
         more = False
         for path, tape in list(self._tapes.items()):
-            if tape.search is not None:
-                if tape.search.done():
-                    tape.source.absorb(tape.search.result(), batch, now_ns)
-                    self._finish(path, tape, batch, now_ns)
+            # Noted at once: what is left to read may take more than this round.
+            tape.alive = tape.alive and path not in dead
+            if tape.failed and not self._try_again(path, tape, now_ns, awake_ns):
                 continue
-            ended = path in dead or tape.closed or not tape.alive
-            tape.source.wall_deviation_ns = deviation_ns
-            before = tape.source.counts.ticks
-            left = tape.source.poll(batch, now_ns)
-            if tape.source.counts.ticks != before:
-                tape.engine.last_tick_ns = tape.source.last_tick_ns
-                if tape.alive:
-                    tape.engine.life.ticked(awake_ns)
-            if ended and not left:
-                self._died(path, tape, batch, now_ns, awake_ns)
-            more |= left
+            # While the rest of a dead tape is searched, the reader belongs to the search.
+            position = None if tape.search is not None else tape.source.reader.position()
+            try:
+                more |= self._read(path, tape, batch, now_ns, awake_ns, deviation_ns)
+            except Exception as error:
+                self._set_aside(path, tape, position, error, now_ns)
         return more
+
+    def _read(
+        self,
+        path: Path,
+        tape: _Tape,
+        batch: IngestBatch,
+        now_ns: int,
+        awake_ns: int,
+        deviation_ns: int,
+    ) -> bool:
+        if tape.search is not None:
+            if tape.search.done():
+                tape.source.absorb(tape.search.result(), batch, now_ns)
+                self._finish(path, tape, batch, now_ns)
+            return False
+        tape.source.wall_deviation_ns = deviation_ns
+        before = tape.source.counts.ticks
+        left = tape.source.poll(batch, now_ns)
+        if tape.source.counts.ticks != before:
+            tape.engine.last_tick_ns = tape.source.last_tick_ns
+            if tape.alive:
+                tape.engine.life.ticked(awake_ns)
+        if (tape.closed or not tape.alive) and not left:
+            self._died(path, tape, batch, now_ns, awake_ns)
+        if tape.retry_ns != FIRST_RETRY_NS:
+            tape.retry_ns = FIRST_RETRY_NS
+            self.unreadable.pop(path.name, None)
+            log.info("tape_works_again", tape=path.name, engine=tape.engine.name)
+        return left
+
+    def _set_aside(
+        self,
+        path: Path,
+        tape: _Tape,
+        position: TapePosition | None,
+        error: Exception,
+        now_ns: int,
+    ) -> None:
+        if position is not None:
+            tape.position = position.to_json()
+        tape.search = None
+        tape.failed = True
+        tape.retry_at = now_ns + tape.retry_ns
+        tape.retry_ns = min(2 * tape.retry_ns, LAST_RETRY_NS)
+        reason = f"reading failed: {type(error).__name__}: {error}"
+        if self.unreadable.get(path.name) != reason:
+            log.error("tape_failed", tape=path.name, engine=tape.engine.name, exc_info=error)
+        self.unreadable[path.name] = reason
+
+    def _try_again(self, path: Path, tape: _Tape, now_ns: int, awake_ns: int) -> bool:
+        """Go back to where reading failed, if it is time; a death is told without waiting."""
+        if not tape.alive:
+            self._judge_end(tape, awake_ns)
+        if now_ns < tape.retry_at or tape.position is None:
+            return False
+        try:
+            tape.source.rewind(TapePosition.from_json(tape.position))
+        except (TapeError, OSError) as error:
+            self._set_aside(path, tape, None, error, now_ns)
+            return False
+        tape.failed, tape.position = False, None
+        return True
 
     def judge(self, awake_ns: int) -> list[Engine]:
         """Apply the independent timer; return the engines whose state changed."""
@@ -299,6 +368,11 @@ class Fleet:
                 log.warning("tape_unusable", tape=path.name, reason=str(error))
             self.unreadable[path.name] = str(error)
             return
+        except Exception as error:  # nobody foresaw it; the other tapes go on
+            if path.name not in self.unreadable:
+                log.error("tape_failed", tape=path.name, exc_info=error)
+            self.unreadable[path.name] = f"opening failed: {type(error).__name__}: {error}"
+            return
         self.unreadable.pop(path.name, None)
         header = source.reader.header
         engine = self._engine(header.engine, awake_ns)
@@ -392,8 +466,22 @@ class Fleet:
         so people hear of the death first.
         """
         reader, engine = tape.source.reader, tape.engine
+        self._judge_end(tape, awake_ns)
+        self._end_series(tape, batch, now_ns)
         said = reader.counters()
+        engine.dropped[tape.source.id] = said.dropped_frames + said.dropped_events
+        self.watch.forget(path)
+        tape.position = reader.position().to_json()
+        tape.search = self._searcher.submit(reader.poll, final=True)
+
+    def _judge_end(self, tape: _Tape, awake_ns: int) -> None:
+        """Tell a goodbye from a crash, once."""
         tape.alive = False
+        if tape.end_judged:
+            return
+        tape.end_judged = True
+        reader, engine = tape.source.reader, tape.engine
+        said = reader.counters()
         newest = reader.header.start_wall_ns >= engine.started_ns
         if newest and not any(t.alive and t.engine is engine for t in self._tapes.values()):
             goodbye = said.state == "stopped"
@@ -407,11 +495,6 @@ class Fleet:
                 pid=reader.header.pid,
                 reason=said.stop_reason,
             )
-        self._end_series(tape, batch, now_ns)
-        engine.dropped[tape.source.id] = said.dropped_frames + said.dropped_events
-        self.watch.forget(path)
-        tape.position = reader.position().to_json()
-        tape.search = self._searcher.submit(reader.poll, final=True)
 
     def _finish(self, path: Path, tape: _Tape, batch: IngestBatch, now_ns: int) -> None:
         """Let go of a tape of which everything was read."""

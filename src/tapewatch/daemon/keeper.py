@@ -108,6 +108,11 @@ class Keeper:
         self._core.close_ended(self._durable)
         self._core.finish()
 
+    def abandon(self) -> None:
+        """End without another flush: the core has failed, and what it holds is not to be kept."""
+        self._stopping = True
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stopping:
             self._wake.wait(0.25)

@@ -20,6 +20,7 @@ STORAGE_DEGRADED = "tapewatch_storage_degraded"
 RECEIVER_UP = "tapewatch_receiver_up"
 NOTIFICATIONS_FAILED = "tapewatch_notifications_failed_total"
 TAPES_UNREADABLE = "tapewatch_tapes_unreadable"
+RULES_FAILING = "tapewatch_rules_failing"
 STORES_RECOVERED = "tapewatch_stores_recovered"
 
 
@@ -48,6 +49,7 @@ class OwnSamples:
         self.deviation_ns: Callable[[], int] = int
         self.unreadable: Callable[[], int] = int
         self.recovered: Callable[[], int] = int
+        self.failing: Callable[[], int] = int
         self.session = session
         self._now_ns = now_ns
         self._dispatcher = dispatcher
@@ -74,6 +76,7 @@ class OwnSamples:
         yield Labels.of(CLOCK_JUMP), self.deviation_ns() / SECOND
         yield Labels.of(RELOAD_OK), float(self.reload_ok)
         yield Labels.of(STORAGE_DEGRADED), float(bool(self.storage_reason()))
+        yield Labels.of(RULES_FAILING), float(self.failing())
         yield Labels.of(STORES_RECOVERED), float(self.recovered())
         yield Labels.of(TAPES_UNREADABLE), float(self.unreadable())
         for stats in self._dispatcher.statistics():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class TapeCounts:
     invalid_values: int = 0
     refused_values: int = 0
     future_samples: int = 0
+
+    def copy(self) -> TapeCounts:
+        """Return counts that go their own way."""
+        return replace(self, errors=dict(self.errors))
 
     def to_saved(self) -> dict[str, Any]:
         """Return a JSON-able copy."""
@@ -104,6 +108,16 @@ class TapeSource:
         """Return every series this tape has fed."""
         return [labels for known in self._tables.values() for labels in known.table.labels]
 
+    def rewind(self, position: TapePosition) -> None:
+        """Read from a position again, for example after a reading that failed half-way.
+
+        Raises:
+            TapeError: The file cannot be opened any more.
+        """
+        fresh = TapeReader(self.path, position)
+        self.reader.close()
+        self.reader = fresh
+
     def refill(self, now_ns: int) -> None:
         """Put what the tape still holds into the head, without any effect.
 
@@ -128,9 +142,16 @@ class TapeSource:
         return read.more
 
     def absorb(self, read: TapeBatch, batch: IngestBatch, now_ns: int) -> None:
-        """Take what was read into the head and the batch."""
-        if not read.is_empty:
-            self._absorb(read, batch, self.counts, now_ns)
+        """Take what was read into the head and the batch; the counts count all of it or nothing.
+
+        Samples and events of a reading that fails are taken twice when it is repeated, and have
+        the same identity both times.
+        """
+        if read.is_empty:
+            return
+        counts = self.counts.copy()
+        self._absorb(read, batch, counts, now_ns)
+        self.counts = counts
 
     def _absorb(self, read: TapeBatch, batch: IngestBatch, counts: TapeCounts, now_ns: int) -> None:
         counts.frames_lost += read.lost_frames

@@ -441,6 +441,10 @@ class RuleEvaluator:
         except QueryError as error:
             health.last_error = str(error)
             health.failures += 1
+        except Exception as error:
+            # A fault of ours in one rule must not end the evaluation of all the others.
+            health.last_error = f"internal error: {type(error).__name__}: {error}"
+            health.failures += 1
         run.last_ns = max(run.last_ns, int(instants[-1]))
         taken_ns = round((self._read_stopwatch() - started) * SECOND)
         # One slow evaluation may be the machine's doing; the rule is judged by the faster of two.
