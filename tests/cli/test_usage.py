@@ -395,3 +395,37 @@ def test_a_broken_configuration_does_not_hide_a_running_system(calm) -> None:
     done = calm.command("status", environ=broken)
     assert done.returncode == 0
     assert "warning: the configuration has 1 problem" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [(["status"], 3), (["health"], 3), (["version"], 1)]
+)
+def test_output_that_cannot_be_written_is_an_error_and_never_a_verdict(
+    tmp_path: Path, arguments: list[str], expected: int
+) -> None:
+    environment = {**os.environ, "TAPEWATCH_DATA_DIR": str(tmp_path / "none")}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tapewatch", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            timeout=60,
+        )
+
+    told = "tapewatch: error: cannot write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (expected, told)
+
+
+def test_a_closed_standard_output_leaves_the_exit_code(tmp_path: Path) -> None:
+    environment = {**os.environ, "TAPEWATCH_DATA_DIR": str(tmp_path / "none")}
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m tapewatch status >&-"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (3, "")

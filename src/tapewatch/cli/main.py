@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import typer.completion
 
-from tapewatch.cli import exit_codes
+from tapewatch.cli import exit_codes, output
 from tapewatch.cli.commands import (
     ack,
     check_config,
@@ -111,6 +111,8 @@ def run(arguments: list[str] | None = None) -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    if sys.stdout is None:  # closed by the caller: the exit code is an answer too
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until exit
     command = typer.main.get_command(application())
     if COMPLETE in os.environ:
         typer.completion.completion_init()  # type: ignore[attr-defined] # not in its __all__
@@ -124,6 +126,13 @@ def execute(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _pipe_closed()
+    except OSError as error:
+        if not output.is_write_failure(error):
+            raise
+        _drop_output()
+        tell_error(TapewatchError(f"cannot write the output: {error.strerror}"))
+        nagios = arguments[0] in ("status", "health")
+        return exit_codes.UNKNOWN if nagios else exit_codes.FAILED
     except SystemExit as error:
         # Typer answers a closed pipe by itself, and with a code that says "failed".
         if isinstance(error.__context__, BrokenPipeError):
@@ -143,6 +152,10 @@ def execute(arguments: list[str]) -> int:
 
 
 def _pipe_closed() -> int:
-    """Whatever is still buffered must not be flushed into the closed pipe at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _drop_output()
     return exit_codes.PIPE_CLOSED
+
+
+def _drop_output() -> None:
+    """Whatever is still buffered must not be flushed to where it cannot go at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

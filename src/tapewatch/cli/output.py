@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ _ANSI = {
     "dim": "2",
     "bold": "1",
 }
+_WRITE_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ def in_colour(stream: TextIO | None = None) -> bool:
         and not os.environ.get("NO_COLOR")
         and os.environ.get("TERM", "") not in ("", "dumb")
     )
+
+
+def is_write_failure(error: OSError) -> bool:
+    """Return whether this is standard output refusing what was printed (a full disk)."""
+    return error.filename is None and error.errno in _WRITE_FAILURES
 
 
 def line(text: str = "") -> None:
