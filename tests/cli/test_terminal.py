@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import struct
 import termios
 
@@ -57,6 +58,26 @@ def test_a_range_query_has_its_trend_drawn(calm) -> None:
     text = on_terminal(calm, "query", "vector(time())", "--range", "1m")
     assert BARS[0] in text
     assert BARS[-1] in text
+
+
+@pytest.mark.parametrize("columns", ["70", "80", "100", "160"])
+def test_a_trend_and_the_figures_stay_in_one_line_however_wide_the_terminal(
+    left_behind, columns: str
+) -> None:
+    text = on_terminal(
+        left_behind, "metrics", "pnl_daily", "--window", "30s", environ={"COLUMNS": columns}
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    drawn = [line for line in lines if not line.startswith("tapewatch: ")]
+    assert len([line for line in drawn if set(line) & set(BARS)]) == 1
+    assert max(map(len, drawn)) <= int(columns)
+
+
+def test_a_terminal_too_narrow_for_a_table_shows_a_line_for_each_cell(calm) -> None:
+    text = on_terminal(calm, "status", environ={"COLUMNS": "40", "NO_COLOR": "1"})
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in text.splitlines()]
+    assert "ENGINE     momentum" in lines
+    assert "STATE      running" in lines
 
 
 @pytest.mark.requirement("T9")

@@ -7,10 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tapewatch.model.json_line import to_json_line
 from tapewatch.model.terminal import escape_controls
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 MAX_CELL = 240
 """Columns that one cell may take: a label of a megabyte must not fill the screen."""
@@ -44,6 +48,11 @@ _ANSI = {
     "dim": "2",
     "bold": "1",
 }
+_UNBROKEN = 20
+"""Up to here a cell stays in one line: a number or a time that is broken cannot be read."""
+_LEAST_BARS = 8
+_BETWEEN = 3
+"""Columns between two columns of a table."""
 _WRITE_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -53,6 +62,8 @@ class Cell:
 
     text: str
     style: str = ""
+    bars: bool = False
+    """A sparkline: narrowed by leaving bars out, never broken into lines."""
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -122,13 +133,46 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    # Text, not str: square brackets in a message are not markup.
+    shown = [[Text(escape_controls(c.text, MAX_CELL), c.style) for c in row] for row in rows]
+    longest = [max([len(c), *(len(row[i]) for row in shown)]) for i, c in enumerate(columns)]
+    bars = [any(row[i].bars for row in rows) for i in range(len(columns))]
+    console = Console(no_color=not in_colour(), highlight=False)
+    least = [_LEAST_BARS if b else min(w, _UNBROKEN) for w, b in zip(longest, bars, strict=True)]
+    room = console.width - _BETWEEN * len(columns)
+    if sum(least) > room:
+        _rich_blocks(console, columns, shown)
+        return
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    for column, length, is_bars in zip(columns, longest, bars, strict=True):
+        drawn.add_column(column, overflow="fold", no_wrap=is_bars or length <= _UNBROKEN)
+    taken = sum(w if b or w <= _UNBROKEN else _UNBROKEN for w, b in zip(longest, bars, strict=True))
+    for row, cells in zip(shown, rows, strict=True):
+        drawn.add_row(
+            *(
+                _narrowed(text, len(text) - max(taken - room, 0)) if cell.bars else text
+                for text, cell in zip(row, cells, strict=True)
+            )
+        )
+    console.print(drawn)
+
+
+def _rich_blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """Print a line for each cell, on a terminal too narrow for a table."""
+    widest = max(map(len, columns))
     for row in rows:
-        # Text, not str: square brackets in a message are not markup.
-        drawn.add_row(*(Text(escape_controls(c.text, MAX_CELL), c.style) for c in row))
-    Console(no_color=not in_colour(), highlight=False).print(drawn)
+        console.print()
+        for column, text in zip(columns, row, strict=True):
+            console.print(column.ljust(widest), style="bold", end="  ")
+            console.print(text)
+
+
+def _narrowed(bars: Text, width: int) -> Text:
+    """Return the newest bar of each of so many equal parts."""
+    count = min(max(width, _LEAST_BARS), len(bars))
+    plain = bars.plain
+    picked = (plain[(i + 1) * len(plain) // count - 1] for i in range(count))
+    return bars.__class__("".join(picked), bars.style)
 
 
 def quoted(text: str) -> str:

@@ -210,13 +210,14 @@ def _write(
         columns.insert(0, "UNTIL")
     if trends:
         columns.append("TREND")
-    table = []
+    table: list[list[str | output.Cell]] = []
     for row in rows:
         labels = Labels(row["labels"])
         shown = [str(labels), *(figure(row[f]) if f in row else "-" for f in figures)]
         if "until" in row:
             shown.insert(0, clock(row["until"], place.zone))
-        table.append([*shown, trends.get(labels, "")] if trends else shown)
+        trend = [output.Cell(trends.get(labels, ""), bars=True)] if trends else []
+        table.append([*shown, *trend])
     output.table(columns, table)
 
 

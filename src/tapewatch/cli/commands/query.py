@@ -122,10 +122,10 @@ def _show(data: Mapping[str, Any], zone: tzinfo) -> None:
 def _show_matrix(result: Sequence[Mapping[str, Any]], zone: tzinfo) -> None:
     columns = ["SERIES", "POINTS", "FIRST", "LAST", "MIN", "MAX", "LAST AT"]
     drawn = output.is_terminal()
-    rows = []
+    rows: list[list[str | output.Cell]] = []
     for item in result:
         values = [float(point[1]) for point in item["values"]]
-        row = [
+        row: list[str | output.Cell] = [
             series_name(item["metric"]),
             str(len(values)),
             figure(values[0]),
@@ -134,7 +134,8 @@ def _show_matrix(result: Sequence[Mapping[str, Any]], zone: tzinfo) -> None:
             figure(max(values)),
             clock(item["values"][-1][0], zone),
         ]
-        rows.append([*row, sparkline(thinned(values, _SPARKS))] if drawn else row)
+        trend = output.Cell(sparkline(thinned(values, _SPARKS)), bars=True)
+        rows.append([*row, trend] if drawn else row)
     output.table([*columns, "TREND"] if drawn else columns, rows)
 
 
