@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tapewatch.testing.daemon import eventually
+from tapewatch.web.server import unix_address
 from tests.faults.conftest import bound_read_only
 from tests.faults.oracle import check_left_behind, has_ended, storage_health
 
@@ -26,6 +28,20 @@ def wait_healed(running: Any, oracle: Any) -> None:
         "storage to heal",
         timeout_s=15,
     )
+
+
+def answers_on_its_socket(running: Any) -> bool:
+    path = running.data_dir / "tapewatch.sock"
+    if not path.is_socket():
+        return False
+    with unix_address(path) as address, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(address)
+        except ConnectionRefusedError:
+            return False  # what an earlier daemon has left
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return client.recv(100).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.requirement("F35", "P1", "P3")
@@ -107,6 +123,7 @@ def test_a_start_on_a_read_only_disk_says_that_nothing_is_persisted(
         "storage to heal",
         timeout_s=10,
     )
+    eventually(lambda: answers_on_its_socket(running), "the control socket to be made")
     assert running.stop() == 0
     assert (running.data_dir / "state.db").stat().st_size > 0
 

@@ -36,7 +36,7 @@ RELEASE_NS = SECOND // 4
 """How often an engine is told what it may overwrite, and that the daemon lives."""
 FIRST_RETRY_NS = SECOND
 LAST_RETRY_NS = 60 * SECOND
-"""A tape whose reading failed is tried again after the first, then after twice as long each time."""
+"""A tape whose reading failed is tried again after the first, then twice as long, to the last."""
 
 log = structlog.get_logger(component="monitoring")
 

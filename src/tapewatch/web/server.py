@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,9 @@ class WebServer:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             backlog=_BACKLOG,
         )
-        self._server = _LoopServer(config, gate)
+        self._server = _LoopServer(config, gate, self._bind_missing)
+        self._path_is_missing = False
+        """The disk refused the Unix socket's name at the start."""
 
     @property
     def port(self) -> int:
@@ -86,7 +88,7 @@ class WebServer:
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
     def open(self) -> None:
-        """Bind every socket. A disk without room for the Unix socket's name is only logged.
+        """Bind every socket. A disk that refuses the Unix socket's name is logged and asked again.
 
         Raises:
             ListenError: The settings are refused, or a port or path cannot be had.
@@ -101,6 +103,7 @@ class WebServer:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in _DISK_REFUSES and self._sockets:
                 log.warning("control_socket_missing", reason=error.message)
+                self._path_is_missing = True
                 return
             self._release()
             raise
@@ -116,6 +119,20 @@ class WebServer:
         finally:
             self._release()
 
+    async def _bind_missing(self) -> None:
+        """Bind the Unix socket that the disk refused, once the disk has healed."""
+        path = self._settings.socket_path
+        if not self._path_is_missing or path is None:
+            return
+        try:
+            sock = _unix_socket(path)
+        except ListenError:
+            return
+        self._sockets.append(sock)
+        self._owns_path, self._path_is_missing = True, False
+        await self._server.listen(sock)
+        log.info("control_socket_made")
+
     def close(self) -> None:
         """Ask :meth:`serve` to finish what is in flight (for three seconds at most) and return."""
         self._app.stream.close()
@@ -126,21 +143,41 @@ class WebServer:
             sock.close()
         self._sockets.clear()
         if self._owns_path and self._settings.socket_path is not None:
-            self._settings.socket_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a disk that is read-only by now it stays
+                self._settings.socket_path.unlink(missing_ok=True)
             self._owns_path = False
 
 
 class _LoopServer(uvicorn.Server):
     """uvicorn's server without its signal handlers, woken once a second instead of ten times."""
 
-    def __init__(self, config: uvicorn.Config, gate: ConnectionGate) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gate: ConnectionGate,
+        each_second: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
         self._gate = gate
+        self._each_second = each_second
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
         self.should_exit = True
         self._wake.set()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve on one more socket."""
+
+        def protocol() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )
+
+        loop = asyncio.get_running_loop()
+        self.servers.append(await loop.create_server(protocol, sock=sock, backlog=_BACKLOG))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -149,6 +186,7 @@ class _LoopServer(uvicorn.Server):
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
             self._gate.sweep()
+            await self._each_second()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._wake.wait()
