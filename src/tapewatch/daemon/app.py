@@ -52,6 +52,7 @@ from tapewatch.series.merged import MergedQuerier, MillisecondView
 from tapewatch.sessions.weekly import WeeklySession
 from tapewatch.storage.lock import DirectoryLock
 from tapewatch.storage.samples import SampleStore
+from tapewatch.storage.stand_in import remove_abandoned
 from tapewatch.storage.state import StateStore
 from tapewatch.web.app import create_app
 from tapewatch.web.server import WebServer
@@ -249,6 +250,8 @@ class Daemon:
             log.error("not_persisting", reason=str(self.state.refused))
         _warn_of(self.rules)
         # What was built lives as long as the process: the collector need not look at it again.
+        for directory in remove_abandoned():
+            log.info("stand_in_removed", directory=str(directory))
         gc.collect()
         gc.freeze()
         core_thread = threading.Thread(target=self._run_core, name="core", daemon=True)
