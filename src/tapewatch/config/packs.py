@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -108,18 +108,32 @@ def built_in_packs() -> list[str]:
     return sorted(path.parent.name for path in BUILT_IN.glob("*/pack.yaml"))
 
 
-def load_pack(name_or_directory: str | Path, thresholds: Mapping[str, float] | None = None) -> Pack:
+GivenProblem = Callable[[str, str], Problem]
+"""Places a message about a given threshold, by the threshold's name."""
+
+
+def _unplaced(_name: str, message: str) -> Problem:
+    return Problem("", 0, 0, message)
+
+
+def load_pack(
+    name_or_directory: str | Path,
+    thresholds: Mapping[str, float] | None = None,
+    *,
+    given_problem: GivenProblem = _unplaced,
+) -> Pack:
     """Load a pack and apply settings.
 
     Args:
         name_or_directory: A built-in pack's name or a folder with a ``pack.yaml``.
         thresholds: Values by setting name; what is not named keeps its default.
+        given_problem: Makes the problem of a threshold that is refused.
 
     Raises:
         ConfigError: With every problem found in the pack or in the values given.
     """
     directory = _find(name_or_directory)
-    loader = _Loader(directory, dict(thresholds or {}))
+    loader = _Loader(directory, dict(thresholds or {}), given_problem)
     pack = loader.load()
     if loader.problems:
         raise ConfigError(loader.problems)
@@ -134,7 +148,9 @@ def _find(name_or_directory: str | Path) -> Path:
             return built_in
         near = difflib.get_close_matches(text, built_in_packs(), 1, 0.6)
         if not Path(text).is_dir():
-            hint = f"did you mean {near[0]!r}?" if near else f"built-in: {built_in_packs()}"
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"built-in: {', '.join(built_in_packs())}"
+            )
             raise ConfigError([Problem("", 0, 0, f"there is no pack {text!r}; {hint}")])
     directory = Path(text)
     if not (directory / "pack.yaml").is_file():
@@ -155,9 +171,12 @@ def _read(path: Path) -> str:
 
 
 class _Loader:
-    def __init__(self, directory: Path, thresholds: dict[str, float]) -> None:
+    def __init__(
+        self, directory: Path, thresholds: dict[str, float], given_problem: GivenProblem
+    ) -> None:
         self._directory = directory
         self._given = thresholds
+        self._given_problem = given_problem
         path = directory / "pack.yaml"
         self._document: YamlDocument = read_yaml(_read(path), str(path))
         self.problems: list[Problem] = []
@@ -273,7 +292,8 @@ class _Loader:
             if setting is None:
                 near = difflib.get_close_matches(name, known, 1, 0.6)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-                self._given_problem(f"pack {pack!r} has no threshold {name!r}; {hint}")
+                message = f"pack {pack!r} has no threshold {name!r}; {hint}"
+                self.problems.append(self._given_problem(name, message))
                 continue
             judged = abs(value) if any(r.negative for r in setting.rewrites) else value
             # What is off by default may be said to be off.
@@ -281,13 +301,11 @@ class _Loader:
                 continue
             if not setting.minimum <= judged <= setting.maximum:
                 unit = f" {setting.unit}" if setting.unit else ""
-                self._given_problem(
+                message = (
                     f"threshold {name!r} of pack {pack!r} is {value:g}; expected "
                     f"{setting.minimum:g} to {setting.maximum:g}{unit}"
                 )
-
-    def _given_problem(self, message: str) -> None:
-        self.problems.append(Problem("", 0, 0, message))
+                self.problems.append(self._given_problem(name, message))
 
     def _apply(self, settings: list[PackSetting], groups: list[RuleGroup]) -> list[RuleGroup]:
         for index, setting in enumerate(settings):

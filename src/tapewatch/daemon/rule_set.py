@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tapewatch.config.load import LoadedConfig
+from tapewatch.config.origin import problem_at
 from tapewatch.config.packs import Pack, load_pack
 from tapewatch.ingest.flatten import flatten
 from tapewatch.ingest.naming import metric_name
@@ -48,11 +50,23 @@ def load_rule_set(config: LoadedConfig) -> RuleSet:
     """
     problems: list[Problem] = []
     packs: list[Pack] = []
-    for settings in config.settings.packs:
+    for index, settings in enumerate(config.settings.packs):
+        place = ("packs", index)
         try:
-            packs.append(load_pack(_pack_place(settings.name, config), settings.thresholds))
+            packs.append(
+                load_pack(
+                    _pack_place(settings.name, config),
+                    settings.thresholds,
+                    given_problem=partial(_threshold_problem, config, place),
+                )
+            )
         except ConfigError as error:
-            problems += error.problems
+            # What is said of no file is said of the name in the configuration.
+            named = problem_at(config.origin((*place, "name")), "")
+            problems += [
+                p if p.path else replace(named, message=named.message + p.message)
+                for p in error.problems
+            ]
     files = _rule_files(config, problems)
     warnings = [warning for pack in packs for warning in pack.warnings]
     groups = [group for pack in packs for group in pack.groups]
@@ -100,19 +114,25 @@ def evaluate_once(
     return [alert for alert in evaluator.active() if alert.state is not AlertState.RESOLVED]
 
 
+def _threshold_problem(
+    config: LoadedConfig, place: tuple[str, int], name: str, message: str
+) -> Problem:
+    return problem_at(config.origin((*place, "thresholds", name)), message)
+
+
 def _pack_place(name: str, config: LoadedConfig) -> str:
     return str(config.beside_file(Path(name))) if "/" in name else name
 
 
 def _rule_files(config: LoadedConfig, problems: list[Problem]) -> Sequence[Path]:
     found: dict[Path, None] = {}
-    for pattern in config.settings.rules:
+    for index, pattern in enumerate(config.settings.rules):
         # Patterns may be absolute, which Path.glob does not take.
         place = str(config.beside_file(Path(pattern)))
         matches = sorted(glob.glob(place, recursive=True))  # noqa: PTH207
         if not matches:
-            where = str(config.path) if config.path is not None else "rules"
-            problems.append(Problem(where, 0, 0, f"rules: no file matches {pattern!r}"))
+            message = f"rules[{index}]: no file matches {pattern!r}; looked for {place}"
+            problems.append(problem_at(config.origin(("rules", index)), message))
         found |= dict.fromkeys(Path(match) for match in matches)
     return list(found)
 
