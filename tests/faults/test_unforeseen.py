@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import os
 from pathlib import Path
 
 broken = Path(os.environ["FAULT_FILE"])
+error = MemoryError if os.environ["FAULT_ERROR"] == "memory" else RuntimeError
 
 
 def sabotage(owner, name, is_meant=lambda self: True):
@@ -25,7 +27,7 @@ def sabotage(owner, name, is_meant=lambda self: True):
 
     def call(self, *arguments, **named):
         if broken.exists() and is_meant(self):
-            raise RuntimeError("nobody foresaw this")
+            raise error("nobody foresaw this")
         return real(self, *arguments, **named)
 
     setattr(owner, name, call)
@@ -58,10 +60,12 @@ elif place == "rule":
 def sabotaged(chaos: Any, tmp_path: Path) -> Callable[..., tuple[Any, Any, Path]]:
     """Return a function that prepares a daemon with one place that can be made to fail."""
 
-    def make(place: str, **kwargs: Any) -> tuple[Any, Any, Path]:
+    def make(place: str, error: str = "", **kwargs: Any) -> tuple[Any, Any, Path]:
         (tmp_path / "sitecustomize.py").write_text(SABOTAGE)
         fault = tmp_path / "broken"
-        environ = {"FAULT_FILE": str(fault), "FAULT_PLACE": place, "PYTHONPATH": str(tmp_path)}
+        environ = {"FAULT_FILE": str(fault), "FAULT_PLACE": place, "FAULT_ERROR": error}
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        environ["PYTHONPATH"] = path.rstrip(os.pathsep)
         running, oracle = chaos(environ=environ, **kwargs)
         return running, oracle, fault
 
@@ -73,8 +77,11 @@ def logged(running: Any, event: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.requirement("F9", "P2", "P3")
-def test_a_failure_of_the_loop_ends_the_daemon_loudly_and_loses_nothing(sabotaged: Any) -> None:
-    running, oracle, fault = sabotaged("core")
+@pytest.mark.parametrize("error", ["runtime", "memory"])
+def test_a_failure_of_the_loop_ends_the_daemon_loudly_and_loses_nothing(
+    sabotaged: Any, error: str
+) -> None:
+    running, oracle, fault = sabotaged("core", error)
     running.start()
     oracle.raise_for(0.3)
     oracle.wait_until_told()
@@ -87,15 +94,23 @@ def test_a_failure_of_the_loop_ends_the_daemon_loudly_and_loses_nothing(sabotage
     assert "nobody foresaw this" in failed["reason"]
     assert logged(running, "daemon_failed")[0]["level"] == "critical"
     assert not logged(running, "daemon_stopped"), "that was no orderly end"
+    for wait in (1, 2):
+        # It fails again at once: each start waits longer, and says so.
+        running.start(ready=False)
+        assert running.process.wait(20) == 1
+        assert [line["seconds"] for line in logged(running, "crash_loop")][-1] == wait
     oracle.raise_case()
 
     fault.unlink()
     running.start()
+    assert logged(running, "crash_loop")[-1]["seconds"] == 4
     oracle.raise_case()
     oracle.wait_until_told()
     oracle.check_repeats(at_most=1)
     oracle.check_ticks(running)
     assert running.stop() == 0
+    running.start()
+    assert len(logged(running, "crash_loop")) == 3, "after an orderly end nothing waits"
 
 
 @pytest.mark.requirement("F41", "P1", "P2")
@@ -149,7 +164,8 @@ def test_a_rule_that_fails_inside_is_told_and_stops_no_other(
 ) -> None:
     running, oracle, fault = sabotaged("rule")
     poison = "      - {alert: poison, expr: chaos_signal > 1e9}\n"
-    (tmp_path / "rules.yaml").write_text(RULES + poison)
+    often = RULES.replace("- name: chaos\n", "- name: chaos\n    interval: 1s\n")
+    (tmp_path / "rules.yaml").write_text(often + poison)
     running.start()
     fault.touch()
     oracle.raise_case()

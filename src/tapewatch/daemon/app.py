@@ -26,6 +26,7 @@ from tapewatch.config.model import JsonlReceiverSettings, Settings, WebhookRecei
 from tapewatch.config.view import config_view
 from tapewatch.daemon.book_keeping import saved_book
 from tapewatch.daemon.core import RETIRED, Core
+from tapewatch.daemon.crash_loop import Failures, describe
 from tapewatch.daemon.fleet import EngineExpectation, Fleet
 from tapewatch.daemon.keeper import Keeper, Retention
 from tapewatch.daemon.own_samples import OwnSamples
@@ -76,11 +77,32 @@ def run(config: LoadedConfig) -> int:
     prepare_directory(config.data_dir)
     with DirectoryLock(config.data_dir):
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        failures = Failures.load(config.data_dir)
+        wait_s = failures.wait_s(time.time_ns())
+        if wait_s:
+            log.critical("crash_loop", seconds=wait_s, hint=describe(failures))
+            time.sleep(wait_s)
+        started_ns = time.time_ns()
+        result = _run_once(config)
+        if result == 0:
+            failures.clear(config.data_dir)
+        else:
+            failures.failed(config.data_dir, started_ns, time.time_ns())
+        return result
+
+
+def _run_once(config: LoadedConfig) -> int:
+    try:
         daemon = Daemon(config)
-        try:
-            return asyncio.run(daemon.run())
-        finally:
-            daemon.close()
+    except TapewatchError:
+        raise  # told as it is: a person can do something about it
+    except Exception as error:
+        log.critical("start_failed", reason=f"{type(error).__name__}: {error}", exc_info=True)
+        return 1
+    try:
+        return asyncio.run(daemon.run())
+    finally:
+        daemon.close()
 
 
 def prepare_directory(path: Path) -> None:
@@ -249,9 +271,9 @@ class Daemon:
         if self.state.refused is not None:
             log.error("not_persisting", reason=str(self.state.refused))
         _warn_of(self.rules)
-        # What was built lives as long as the process: the collector need not look at it again.
         for directory in remove_abandoned():
             log.info("stand_in_removed", directory=str(directory))
+        # What was built lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         core_thread = threading.Thread(target=self._run_core, name="core", daemon=True)
