@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import psutil
 import pytest
 
 from tapewatch.testing.daemon import eventually
-from tests.faults.conftest import FULL
 from tests.faults.oracle import check_left_behind, has_ended
 
 
@@ -166,13 +166,14 @@ def test_without_file_descriptors_it_works_on_without_a_busy_loop_and_recovers(
             client.settimeout(0.5)
             client.connect(("127.0.0.1", running.port))
             clients.append(client)
-        oracle.raise_for(0.5)
+        during = {oracle.raise_case() for _ in range(10)}
         used = process.cpu_times()
         began = time.monotonic()
         time.sleep(4)
         now = process.cpu_times()
         share = (now.user + now.system - used.user - used.system) / (time.monotonic() - began)
         print(f"{share:.1%} of a core with {process.num_fds()} descriptors")
+        healed_at = datetime.now(UTC)
     finally:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
         for client in clients:
@@ -181,6 +182,12 @@ def test_without_file_descriptors_it_works_on_without_a_busy_loop_and_recovers(
     eventually(lambda: running.get("/readyz")[0] == 200, "it to answer again", timeout_s=10)
     oracle.raise_case()
     oracle.wait_until_told(timeout_s=30)
+    raised = {
+        a["labels"]["case"]
+        for a in running.alerts()
+        if "case" in a["labels"] and datetime.fromisoformat(a["fired_at"]) < healed_at
+    }
+    assert during <= raised, "engines were read and rules evaluated all the time"
     eventually(lambda: process.num_fds() <= before + 5, "the descriptors to be closed")
     oracle.check_ticks(running)
     assert running.stop() == 0
@@ -188,6 +195,36 @@ def test_without_file_descriptors_it_works_on_without_a_busy_loop_and_recovers(
     said = [line for line in running.log_lines() if line["event"] == "connections_not_accepted"]
     assert 1 <= len(said) <= 3
     assert "Too many open files" in said[0]["reason"]
+
+
+@pytest.mark.requirement("F9", "P1", "P3")
+def test_without_memory_it_goes_on_or_fails_loudly_and_loses_nothing(
+    chaos: Any, tmp_path: Path
+) -> None:
+    running, oracle = chaos()
+    running.start()
+    oracle.raise_case()
+    oracle.wait_until_told()
+    process = psutil.Process(running.process.pid)
+    limits = resource.prlimit(process.pid, resource.RLIMIT_AS)
+    # Every larger allocation fails from here on: MemoryError wherever it happens to hit.
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (process.memory_info().vms, limits[1]))
+    oracle.engines[0].tell("rate 20000")
+    until = time.monotonic() + 4
+    while time.monotonic() < until and not has_ended(running):
+        oracle.raise_case()
+        running.get("/metrics", timeout_s=1)
+    oracle.engines[0].tell("rate 100")
+    if has_ended(running):
+        assert running.process.returncode != 0
+        print(f"ended with {running.process.returncode}")
+        running.start()
+    else:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, limits)
+    oracle.raise_case()
+    oracle.wait_until_told()
+    oracle.check_ticks(running)
+    assert running.stop() == 0
 
 
 @pytest.mark.requirement("F9")
@@ -204,7 +241,6 @@ def test_an_out_of_memory_kill_is_a_crash_like_any_other(chaos: Any, tmp_path: P
         oracle.wait_until_told()
         (group / "memory.limit_in_bytes").write_text(str(200 << 20))
         (group / "cgroup.procs").write_text(str(running.process.pid))
-        (group / "memory.force_empty").write_text("0") if FULL else None
         # The pages that it has are charged elsewhere; a much smaller group kills it surely.
         (group / "memory.limit_in_bytes").write_text(str(1 << 20))
         until = time.monotonic() + 15
