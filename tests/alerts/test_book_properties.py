@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tapewatch.alerts.book import AlertBook
@@ -24,7 +24,11 @@ POLICIES = (
     ReceiverPolicy("file", reminders=False, send_acknowledged=True),
     ReceiverPolicy("pager", min_severity=AlertSeverity.CRITICAL, send_resolved=False),
 )
-LEVELS = (AlertSeverity.WARNING, AlertSeverity.CRITICAL, AlertSeverity.EMERGENCY)
+LEVELS = WARNING, CRITICAL, EMERGENCY = (
+    AlertSeverity.WARNING,
+    AlertSeverity.CRITICAL,
+    AlertSeverity.EMERGENCY,
+)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,21 @@ def test_in_the_end_everybody_knows_the_truth(steps: list[Step]) -> None:
                 assert message.reason is NotifyReason.RESOLVED
 
 
+def toggled(wait_s: float, *levels: AlertSeverity) -> list[Step]:
+    waits = [wait_s, *[0.0] * len(levels)]
+    return [
+        Step(wait, "toggle", "B", level, old=False, restart=False)
+        for wait, level in zip(waits, levels, strict=False)
+    ]
+
+
+# A worse level with a shorter cool-down was told in between, and both have ended.
+@example(
+    toggled(0, CRITICAL, EMERGENCY, CRITICAL, EMERGENCY)
+    + toggled(0, CRITICAL)
+    + toggled(10, WARNING)
+)
+@example(toggled(0, CRITICAL, EMERGENCY, CRITICAL, EMERGENCY) + toggled(11, CRITICAL))
 @given(STEPS)
 @settings(max_examples=150, deadline=None)
 def test_starts_of_one_severity_keep_their_cool_down_apart(steps: list[Step]) -> None:

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from tapewatch.alerts import acknowledge as acknowledging
-from tapewatch.alerts import reminder, replay, saved
+from tapewatch.alerts import cooldown, reminder, replay, saved
 from tapewatch.alerts.acknowledge import Acknowledged
 from tapewatch.alerts.deadlines import Deadlines
 from tapewatch.alerts.dedupe import is_repeated
@@ -371,7 +371,7 @@ class AlertBook:
         """Return when the receiver is reminded, or its last news stops holding things back."""
         told = family.told.get(policy.name)
         if told is not None and not told.is_active:
-            return told.at_ns + self._settings.cooldown_ns(told.severity)
+            return cooldown.last_end_ns(told, self._settings)
         return reminder.due_at_ns(truth, told, policy, self._settings)
 
     def _sent(self, message: Notification) -> Notification:

@@ -50,9 +50,19 @@ def hold(
         return None
     else:
         until_ns = told.at_ns + settings.cooldown_ns(told.severity)
+        if truth is not None and reason is NotifyReason.FIRST_NOTIFICATION:
+            # A worse level with a shorter cool-down may have been told since this one was.
+            last_ns = told.level_at_ns.get(truth.severity, 0)
+            until_ns = max(until_ns, last_ns + settings.cooldown_ns(truth.severity))
     if now_ns >= until_ns:
         return None
     return Hold(Suppression.COOL_DOWN, until_ns, flapping or reason not in _PROGRESS)
+
+
+def last_end_ns(told: Told, settings: AlertSettings) -> int:
+    """Return when the last cool-down that anything told has begun is over."""
+    ends = [at_ns + settings.cooldown_ns(level) for level, at_ns in told.level_at_ns.items()]
+    return max(told.at_ns + settings.cooldown_ns(told.severity), *ends)
 
 
 def _level_ends_at(truth: Alert, told: Told, settings: AlertSettings) -> int:
