@@ -104,7 +104,7 @@ def steady_load(directory: Path) -> list[Figure]:
     store.close()
     bytes_per_sample = (directory / "samples.db").stat().st_size / unpacked
     window = median_us(lambda: head.select(one, int(times[-300]), last))
-    newest = median_us(lambda: head.select_newest(one, int(times[0]), last, last))
+    newest = median_us(lambda: head.columns(one, int(times[0]), last, first_ns=last))
     steady = sorted(appends[len(appends) // 2 :])
     return [
         Figure(BENCH, "append 256 rows x 15, p50", percentile(steady, 0.5) / 1e3, "us", limit=20),

@@ -342,9 +342,9 @@ class TestReading:
         at = np.arange(1, 101, dtype=np.int64)
         values = np.stack([at * 1.0, np.where(at > 30, NAN, at)], axis=1)
         table.append(at, values)
-        found = rows(head.select_newest([], 10, 50, 53))
+        found = rows(head.columns([], 10, 53, first_ns=50).slices())
         assert found == {"a": [(50, 50.0), (51, 51.0), (52, 52.0), (53, 53.0)], "b": [(30, 30.0)]}
-        assert rows(head.select_newest([], 40, 50, 50)) == {"a": [(50, 50.0)]}
+        assert rows(head.columns([], 40, 50, first_ns=50).slices()) == {"a": [(50, 50.0)]}
 
     def test_labels_can_be_listed(self, head: Head) -> None:
         head.append(Labels.of("a", x="1"), 1, 1.0)

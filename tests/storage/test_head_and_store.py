@@ -109,7 +109,7 @@ class HeadAndStore(RuleBasedStateMachine):
     @rule(window=st.tuples(*[st.integers(0, 130)] * 3))
     def an_instant_sees_the_newest_sample(self, window: tuple[int, int, int]) -> None:
         start, first, end = sorted(window)
-        found = self.read(self.both.select_newest([], start, first, end))
+        found = self.read(self.both.columns([], start, end, first_ns=first).slices())
         for labels, samples in self.truth.items():
             inside = {t: v for t, v in samples.items() if first < t <= end}
             before = max((t for t in samples if start <= t <= first), default=None)
@@ -167,7 +167,7 @@ def test_labels_and_series_come_from_memory_and_disk(store: SampleStore) -> None
     assert both.label_values("__name__") == ["a", "b"]
     assert both.series([], 0, 40) == [Labels.of("a", x="1"), Labels.of("b", y="2")]
     assert both.series([], 11, 40) == [Labels.of("b", y="2")]
-    found = both.select_newest([], 0, 9, 40)
+    found = both.columns([], 0, 40, first_ns=9).slices()
     assert {s.labels.name: s.times.tolist() for s in found} == {"a": [10], "b": [30]}
 
 
@@ -185,7 +185,7 @@ def test_memory_answers_alone_when_the_store_cannot(store: SampleStore) -> None:
     assert both.select([], 0, 50)[0].times.tolist() == [10, 20, 40]
     store.close()
     assert both.select([], 0, 50)[0].times.tolist() == [40]
-    assert both.select_newest([], 0, 30, 50)[0].times.tolist() == [40]
+    assert both.columns([], 0, 50, first_ns=30).slices()[0].times.tolist() == [40]
     assert both.series([], 0, 50) == [Labels.of("a")]
     assert both.store_failure is not None
     assert both.store_failures == 3

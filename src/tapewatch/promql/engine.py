@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,7 +22,14 @@ from tapewatch.promql.result import (
     VectorSample,
 )
 from tapewatch.promql.values import LabelSpace, Value, Vector, Windows, alive_rows, pick
-from tapewatch.series.querier import NewestQuerier, Querier, SeriesSlice, Times
+from tapewatch.series.querier import (
+    ColumnarQuerier,
+    Matcher,
+    Querier,
+    Selection,
+    SeriesSlice,
+    Times,
+)
 
 _cached_parse = lru_cache(maxsize=512)(parse)
 
@@ -34,6 +41,27 @@ class _Shape:
     invariant: frozenset[int]
     has_edges: bool
     """It uses ``@ start()`` or ``@ end()``."""
+
+
+class _ByColumns:
+    """Asks a querier that knows no tables."""
+
+    def __init__(self, querier: Querier) -> None:
+        self.select = querier.select
+        self.label_names = querier.label_names
+        self.label_values = querier.label_values
+        self.series = querier.series
+
+    def columns(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        first_ns: int | None = None,
+    ) -> Selection:
+        """Return all samples in [start, end]: more than instants need does no harm."""
+        return Selection.of(self.select(matchers, start_ns, end_ns))
 
 
 class QueryEngine:
@@ -56,8 +84,7 @@ class QueryEngine:
         limits: QueryLimits = DEFAULT_LIMITS,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
-        self._querier = querier
-        self._newest = querier if isinstance(querier, NewestQuerier) else None
+        self._querier = querier if isinstance(querier, ColumnarQuerier) else _ByColumns(querier)
         self._lookback_ns = lookback_ns
         self._limits = limits
         self._monotonic = monotonic
@@ -172,7 +199,6 @@ class QueryEngine:
         monotonic = self._monotonic
         return Evaluation(
             self._querier,
-            self._newest,
             self._lookback_ns,
             self._limits,
             self._labels,

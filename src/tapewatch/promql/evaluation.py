@@ -28,7 +28,7 @@ from tapewatch.promql.ast import (
 from tapewatch.promql.functions import FUNCTIONS, Invocation
 from tapewatch.promql.result import QueryLimits, QueryTimeoutError
 from tapewatch.promql.values import Floats, LabelSpace, Value, Vector, Windows, alive_rows
-from tapewatch.series.querier import NewestQuerier, Querier, Times
+from tapewatch.series.querier import ColumnarQuerier, Times
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -37,9 +37,7 @@ SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 class Evaluation:
     """What is shared by all nodes while one expression is evaluated."""
 
-    querier: Querier
-    newest: NewestQuerier | None
-    """The querier again, if it can answer instant selectors by their newest samples alone."""
+    querier: ColumnarQuerier
     lookback_ns: int
     limits: QueryLimits
     labels: LabelSpace

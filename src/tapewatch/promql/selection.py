@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from tapewatch.model.clock import MINUTE
 from tapewatch.model.labels import Labels
 from tapewatch.promql.ast import Edge, MatrixSelector, SubqueryExpr, VectorSelector
 from tapewatch.promql.values import Bools, Ints, Vector, Windows, alive_rows, pick, widened
-from tapewatch.series.querier import STALE_BITS, SeriesSlice, Times, Values, is_stale
+from tapewatch.series.querier import Selection, Sheet, Times, Values, is_stale
 
 if TYPE_CHECKING:
     from tapewatch.promql.evaluation import Evaluation
@@ -62,29 +62,31 @@ class Block:
         return found
 
 
-def flatten(slices: list[SeriesSlice], *, keep_stale: bool) -> Block | None:
-    """Join slices into a block, without series that have no samples; None when none has any."""
-    slices = [s for s in slices if len(s.times)]
-    if not slices:
-        return None
-    labels = [s.labels for s in slices]
-    all_times = [s.times for s in slices]
-    first = all_times[0]
-    if len(slices) == 1:
-        times, values = first, slices[0].values
-        offsets = np.array([0, len(times)], dtype=np.int64)
-        shared: Times | None = first
+def flatten(found: Selection) -> Block:
+    """Join a selection that holds something into a block."""
+    sheets = found.sheets
+    shared: Times | None
+    if len(sheets) == 1:
+        shared, cells = sheets[0].times, sheets[0].values
+        rows, columns = cells.shape
+        times = shared if rows == 1 else np.tile(shared, rows)
+        values = cells.reshape(-1)
+        offsets = np.arange(rows + 1, dtype=np.int64) * columns
     else:
-        times = np.concatenate(all_times)
-        values = np.concatenate([s.values for s in slices])
-        offsets = np.zeros(len(slices) + 1, dtype=np.int64)
-        np.cumsum([len(t) for t in all_times], out=offsets[1:])
+        times = np.concatenate([_tiled(sheet) for sheet in sheets])
+        values = np.concatenate([sheet.values.reshape(-1) for sheet in sheets])
+        lengths = np.repeat(
+            [len(sheet.times) for sheet in sheets], [len(sheet.values) for sheet in sheets]
+        )
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
         shared = _shared_times(times, offsets)
-    if not keep_stale:
-        stale = is_stale(values)
-        if stale.any():
-            return _without(Block(labels, times, values, offsets, None), stale)
-    return Block(labels, times, values, offsets, shared)
+    return Block(found.labels, times, values, offsets, shared)
+
+
+def _tiled(sheet: Sheet) -> Times:
+    rows = len(sheet.values)
+    return sheet.times if rows == 1 else np.tile(sheet.times, rows)
 
 
 def _shared_times(times: Times, offsets: Ints) -> Times | None:
@@ -96,8 +98,11 @@ def _shared_times(times: Times, offsets: Ints) -> Times | None:
     return first if (times.reshape(rows, length) == first).all() else None
 
 
-def _without(block: Block, removed: Bools) -> Block | None:
-    kept = ~removed
+def _without_stale(block: Block) -> Block | None:
+    """Return the block without stale markers; None when it holds nothing else."""
+    kept = ~is_stale(block.values)
+    if kept.all():
+        return block
     before = np.zeros(len(kept) + 1, dtype=np.int64)
     np.cumsum(kept, out=before[1:])
     offsets = before[block.offsets]
@@ -137,18 +142,25 @@ def instant_vector(evaluation: Evaluation, node: VectorSelector, times: Times) -
 def sampled(evaluation: Evaluation, node: VectorSelector, times: Times) -> tuple[Vector, Ints]:
     """Return an instant vector and the times of its samples, shape (m, n)."""
     instants = _instants(evaluation, node, times)
-    lookback = evaluation.lookback_ns
     first, end = int(instants[0]), int(instants[-1])
-    start = first - lookback + 1
-    if evaluation.newest is not None:
-        slices = evaluation.newest.select_newest(node.matchers, start, first, end)
-    else:
-        slices = evaluation.querier.select(node.matchers, start, end)
+    start = first - evaluation.lookback_ns + 1
+    found = evaluation.querier.columns(node.matchers, start, end, first_ns=first)
     one_name = node.exact_name != ""
+    if not found.labels:
+        nothing = np.zeros((0, len(instants)))
+        vector = Vector([], nothing, nothing.astype(np.bool_), one_name)
+        return vector, nothing.astype(np.int64)
     if len(instants) == 1:
-        vector, stamps = _newest(slices, one_name)
+        values, stamps, present = _newest(found.sheets)
     else:
-        vector, stamps = _at_steps(evaluation, slices, instants, one_name)
+        values, stamps, present = _at_steps(evaluation, found, instants)
+    labels = found.labels
+    if not present.all():
+        alive = alive_rows(present)
+        if not alive.all():
+            labels = pick(labels, alive)
+            values, present, stamps = values[alive], present[alive], stamps[alive]
+    vector = Vector(labels, values, present, one_name)
     evaluation.charge(vector.rows * len(times))
     if len(instants) < len(times):
         shape = (vector.rows, len(times))
@@ -158,53 +170,40 @@ def sampled(evaluation: Evaluation, node: VectorSelector, times: Times) -> tuple
     return vector, stamps
 
 
-def _newest(slices: list[SeriesSlice], one_name: bool) -> tuple[Vector, Ints]:
-    """Take the last sample of each slice: the slices end at the one instant asked for."""
-    labels: list[Labels] = []
-    values: list[float] = []
-    stamps: list[int] = []
-    for series in slices:
-        column = series.values
-        if not len(column):
-            continue
-        value = column.item(-1)
-        if isnan(value) and column[-1:].view(np.uint64)[0] == STALE_BITS:
-            continue
-        labels.append(series.labels)
-        values.append(value)
-        stamps.append(series.times.item(-1))
-    shape = (len(labels), 1)
-    vector = Vector(
-        labels,
-        np.array(values, dtype=np.float64).reshape(shape),
-        np.ones(shape, dtype=np.bool_),
-        one_name,
-    )
-    return vector, np.array(stamps, dtype=np.int64).reshape(shape)
+def _newest(sheets: Sequence[Sheet]) -> tuple[Values, Ints, Bools]:
+    """Return value, time and presence of each row's last sample: it is of the one instant."""
+    if len(sheets) == 1:
+        values = sheets[0].values[:, -1:]
+        stamps = widened(sheets[0].times[-1:], values.shape)
+    else:
+        values = np.concatenate([sheet.values[:, -1:] for sheet in sheets])
+        newest = [sheet.times[-1] for sheet in sheets]
+        stamps = np.repeat(newest, [len(sheet.values) for sheet in sheets])[:, None]
+    return values, stamps, ~is_stale(values)
 
 
 def _at_steps(
-    evaluation: Evaluation, slices: list[SeriesSlice], instants: Times, one_name: bool
-) -> tuple[Vector, Ints]:
-    block = flatten(slices, keep_stale=True)
-    if block is None:
-        nothing = np.zeros((0, len(instants)))
-        vector = Vector([], nothing, nothing.astype(np.bool_), one_name)
-        return vector, nothing.astype(np.int64)
+    evaluation: Evaluation, found: Selection, instants: Times
+) -> tuple[Values, Ints, Bools]:
+    """Return value, time and presence of each row at each instant."""
+    oldest = instants - evaluation.lookback_ns
+    evaluation.charge(2 * len(found.labels) * len(instants))
+    if len(found.sheets) == 1:
+        sheet = found.sheets[0]
+        evaluation.charge(sheet.values.size)
+        newest = np.searchsorted(sheet.times, instants, side="right") - 1
+        safe = np.maximum(newest, 0)
+        stamps = sheet.times[safe]
+        values = sheet.values[:, safe]
+        present = ((newest >= 0) & (stamps > oldest)) & ~is_stale(values)
+        return values, widened(stamps, values.shape), present
+    block = flatten(found)
     evaluation.charge(len(block.times))
-    evaluation.charge(2 * len(block.labels) * len(instants))
     newest = block.upto(instants) - 1
     starts = block.offsets[:-1, None]
     safe = np.maximum(newest, starts)
-    stamps = block.times[safe]
-    values = block.values[safe]
-    present = (newest >= starts) & (stamps > instants - evaluation.lookback_ns) & ~is_stale(values)
-    alive = alive_rows(present)
-    labels = block.labels
-    if not alive.all():
-        labels = pick(labels, alive)
-        values, present, stamps = values[alive], present[alive], stamps[alive]
-    return Vector(labels, values, present, one_name), stamps
+    stamps, values = block.times[safe], block.values[safe]
+    return values, stamps, (newest >= starts) & (stamps > oldest) & ~is_stale(values)
 
 
 def windows(evaluation: Evaluation, node: MatrixSelector, times: Times) -> Windows:
@@ -212,8 +211,8 @@ def windows(evaluation: Evaluation, node: MatrixSelector, times: Times) -> Windo
     selector = node.selector
     ends = _instants(evaluation, selector, times)
     starts = _moved(ends, -node.range_ns)
-    slices = evaluation.querier.select(selector.matchers, int(starts[0]) + 1, int(ends[-1]))
-    block = flatten(slices, keep_stale=False)
+    found = evaluation.querier.columns(selector.matchers, int(starts[0]) + 1, int(ends[-1]))
+    block = _without_stale(flatten(found)) if found.labels else None
     one_name = selector.exact_name != ""
     shape = (0 if block is None else len(block.labels), len(times))
     evaluation.charge(2 * shape[0] * shape[1])

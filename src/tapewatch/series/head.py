@@ -13,13 +13,15 @@ from tapewatch.series.columns import Appended, ColumnGroup, Latest, Range, ends_
 from tapewatch.series.digest import ColumnDigests
 from tapewatch.series.index import SeriesIndex
 from tapewatch.series.pieces import Piece, join
-from tapewatch.series.querier import Digest, Matcher, SeriesSlice, Times, Values
+from tapewatch.series.plan import Plan, Stretch
+from tapewatch.series.querier import Digest, Matcher, Selection, SeriesSlice, Times, Values
 
 MAX_SERIES = 1_000_000
 MAX_SERIES_PER_SOURCE = 2_000
 MAX_SAMPLES = 12_000_000
 """About 100 MB. When more arrive before the window ends, the oldest go first."""
 _MAX_GROUPS_OF_SERIES = 16
+_MAX_PLANNED = 200_000
 """Shapes of ticks that one series may be part of; later shapes keep each series by itself."""
 _ROOM = 0.9
 """After the cap on samples was met the head is cut to this share of it, so that it cuts rarely."""
@@ -149,6 +151,11 @@ class Head:
         self._dirty: list[ColumnGroup] = []
         self._samples = 0
         self._dropped_until: int | None = None
+        self._plans: dict[tuple[Matcher, ...], Plan] = {}
+        self._planned = 0
+        """Series in all plans."""
+        self._moves = 0
+        """How often a known series got or lost a place: plans from before do not hold."""
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -216,47 +223,63 @@ class Head:
     def select(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[SeriesSlice]:
         """Return the matching series' samples in [start, end]; series without one are left out.
 
-        Columns of one table share their array of times where no cell is absent.
+        Series of one table share their array of times where no cell is absent.
         """
-        picked: list[tuple[Labels, list[Piece]]] = []
-        with self._lock:
-            ranges: dict[ColumnGroup, list[Range]] = {}
-            for number in self._index.match(matchers):
-                pieces: list[Piece] = []
-                for group, column in self._series[number].groups:
-                    found = ranges.get(group)
-                    if found is None:
-                        found = ranges[group] = group.ranges(start_ns, end_ns)
-                    pieces += _pieces(group, column, found)
-                if pieces:
-                    picked.append((self._index.labels(number), pieces))
-        return join(picked)
+        return self.columns(matchers, start_ns, end_ns).slices()
 
-    def select_newest(
-        self, matchers: Sequence[Matcher], start_ns: int, first_ns: int, end_ns: int
-    ) -> list[SeriesSlice]:
-        """Return what instant selectors see that look back to ``start`` from [first, end].
+    def columns(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        first_ns: int | None = None,
+    ) -> Selection:
+        """Return the matching series' samples in [start, end], table by table.
 
-        These are the samples in (first, end], and of the samples in [start, first] the newest
-        alone: a look back over a window of millions of samples costs no more than over a few.
+        Args:
+            matchers: As for ``select``.
+            start_ns: The oldest instant that is meant.
+            end_ns: The newest one.
+            first_ns: Of the samples in [start, first] each series' newest one alone is wanted: a
+                look back over a window of millions of samples costs no more than over a few.
         """
-        picked: list[tuple[Labels, list[Piece]]] = []
+        whole: list[tuple[Stretch, list[Range]]] = []
+        loose: list[tuple[Labels, list[Piece]]] = []
+
+        def ranges(group: ColumnGroup, column: int | None = None) -> list[Range]:
+            if first_ns is None:
+                return group.ranges(start_ns, end_ns)
+            return group.newest_ranges(start_ns, first_ns, end_ns, column)
+
         with self._lock:
-            ranges: dict[ColumnGroup, list[Range]] = {}
-            for number in self._index.match(matchers):
+            plan = self._plan(tuple(matchers))
+            for stretch in plan.stretches:
+                found = ranges(stretch.group)
+                if not stretch.group.may_have_holes(found):
+                    if found:
+                        whole.append((stretch, found))
+                    continue
+                for labels, column in stretch.members():
+                    own = found if first_ns is None else ranges(stretch.group, column)
+                    loose.append((labels, _pieces(stretch.group, column, own)))
+            for number in plan.scattered:
+                series = self._series[number]
                 pieces: list[Piece] = []
-                for group, column in self._series[number].groups:
-                    found = ranges.get(group)
-                    if found is None:
-                        found = ranges[group] = group.newest_ranges(start_ns, first_ns, end_ns)
-                    if group.may_have_holes(found):
-                        found = group.newest_ranges(start_ns, first_ns, end_ns, column)
+                for group, column in series.groups:
+                    found = ranges(group)
+                    if first_ns is not None and group.may_have_holes(found):
+                        found = ranges(group, column)
                     pieces += _pieces(group, column, found)
-                if len(pieces) > 1 and len(self._series[number].groups) > 1:
+                if first_ns is not None:
                     pieces.sort(key=lambda piece: int(piece.times[-1]))
-                if pieces:
-                    picked.append((self._index.labels(number), pieces))
-        return join(picked)
+                loose.append((series.labels, pieces))
+        sheets = [stretch.sheet(found) for stretch, found in whole]
+        if len(whole) == len(plan.stretches) and not loose:
+            return Selection(plan.labels, sheets)
+        rest = Selection.of(join([(labels, pieces) for labels, pieces in loose if pieces]))
+        together = [one for stretch, _ in whole for one in stretch.labels]
+        return Selection(together + rest.labels, sheets + rest.sheets)
 
     def digest(
         self, selections: Sequence[Sequence[Matcher]], start_ns: int, end_ns: int
@@ -446,6 +469,21 @@ class Head:
 
     # -- below the lock --------------------------------------------------------------------
 
+    def _plan(self, matchers: tuple[Matcher, ...]) -> Plan:
+        """Return where the matching series lie; kept until that changes."""
+        numbers = self._index.match(matchers)
+        plan = self._plans.get(matchers)
+        if plan is None or plan.numbers is not numbers or plan.moves != self._moves:
+            if plan is not None:
+                self._planned -= len(plan.numbers)
+            elif self._planned + len(numbers) > _MAX_PLANNED:
+                self._plans.clear()
+                self._planned = 0
+            places = {n: (self._series[n].labels, self._series[n].groups) for n in numbers}
+            plan = self._plans[matchers] = Plan.of(numbers, places, self._moves)
+            self._planned += len(numbers)
+        return plan
+
     def _resolve(self, table: Table, max_series: int | None = None) -> None:
         """Find or make the storage of a table's series."""
         accepted: list[int] = []
@@ -514,7 +552,9 @@ class Head:
         if group is None:
             group = self._groups[key] = ColumnGroup(numbers, keeps_nan=keeps_nan)
             for column, number in enumerate(numbers):
-                self._series[number].groups.append((group, column))
+                places = self._series[number].groups
+                self._moves += bool(places)
+                places.append((group, column))
         return group
 
     def _forget(self, group: ColumnGroup) -> None:
@@ -523,6 +563,7 @@ class Head:
         for number in group.numbers:
             series = self._series[number]
             series.groups = [pair for pair in series.groups if pair[0] is not group]
+            self._moves += bool(series.groups)
             if not series.groups:
                 self._singles.pop(self._index.labels(number), None)
                 self._index.remove(number)

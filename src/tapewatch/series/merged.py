@@ -10,7 +10,7 @@ from tapewatch.model.labels import Labels
 from tapewatch.series.head import Head
 from tapewatch.series.millisecond import MillisecondView
 from tapewatch.series.pieces import Piece, join
-from tapewatch.series.querier import Matcher, Querier, SeriesSlice
+from tapewatch.series.querier import Matcher, Querier, Selection, SeriesSlice
 
 __all__ = ["MergedQuerier", "MillisecondView", "Store"]
 
@@ -51,45 +51,59 @@ class MergedQuerier:
 
     def select(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[SeriesSlice]:
         """Return the matching series' samples in [start, end]."""
-        # The head first: what is dropped from it after that is below the boundary asked next.
-        recent = self._head.select(matchers, start_ns, end_ns)
-        until = self._boundary_ns()
-        if until is None or start_ns > until:
-            return recent
-        try:
-            older = self._store.select(matchers, start_ns, min(end_ns, until))
-        except StorageError as error:
-            self._failed(error)
-            return recent
-        self.store_failure = None
-        return _merge(older, recent)
+        return self.columns(matchers, start_ns, end_ns).slices()
 
-    def select_newest(
-        self, matchers: Sequence[Matcher], start_ns: int, first_ns: int, end_ns: int
-    ) -> list[SeriesSlice]:
-        """Return what instant selectors see that look back to ``start`` from [first, end].
+    def columns(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        first_ns: int | None = None,
+    ) -> Selection:
+        """Return the matching series' samples in [start, end], table by table from memory.
 
-        These are the samples in (first, end], and of the samples in [start, first] the newest
-        alone: a look back over a window of millions of samples costs no more than over a few.
+        With ``first_ns`` given, of the samples in [start, first] each series' newest one alone.
         """
-        recent = self._head.select_newest(matchers, start_ns, first_ns, end_ns)
+        # The head first: what is dropped from it after that is below the boundary asked next.
+        recent = self._head.columns(matchers, start_ns, end_ns, first_ns=first_ns)
         until = self._boundary_ns()
         if until is None or start_ns > until:
             return recent
-        # A late sample may be in memory while a newer one is on disk, from before a restart: only
-        # beyond the boundary is the head's newest sample the newest of all.
-        known = frozenset(s.labels for s in recent if _newest_before(s, first_ns) > until)
         try:
-            older = self._store.newest(matchers, start_ns, min(first_ns, until), known=known)
-            if first_ns < until:
-                # A question about the past: its instants are on disk as well.
-                later = self._store.select(matchers, first_ns + 1, min(end_ns, until))
-                older = _merge(older, later)
+            if first_ns is None:
+                older = self._store.select(matchers, start_ns, min(end_ns, until))
+            else:
+                older = self._older(matchers, start_ns, first_ns, end_ns, until, recent)
         except StorageError as error:
             self._failed(error)
             return recent
         self.store_failure = None
-        return _merge(older, recent)
+        return Selection.of(_merge(older, recent.slices())) if older else recent
+
+    def _older(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        first_ns: int,
+        end_ns: int,
+        until_ns: int,
+        recent: Selection,
+    ) -> list[SeriesSlice]:
+        """Return what instants from [first, end] see on disk.
+
+        A late sample may be in memory while a newer one is on disk, from before a restart: only
+        beyond the boundary is the head's newest sample the newest of all.
+        """
+        known = frozenset(
+            s.labels for s in recent.slices() if _newest_before(s, first_ns) > until_ns
+        )
+        older = self._store.newest(matchers, start_ns, min(first_ns, until_ns), known=known)
+        if first_ns >= until_ns:
+            return older
+        # A question about the past: its instants are on disk as well.
+        later = self._store.select(matchers, first_ns + 1, min(end_ns, until_ns))
+        return _merge(older, later)
 
     def label_names(self, matchers: Sequence[Matcher] = ()) -> list[str]:
         """Return the sorted label names of the matching series."""

@@ -10,18 +10,25 @@ import numpy.typing as npt
 
 from tapewatch.model.clock import MILLISECOND
 from tapewatch.model.labels import Labels
-from tapewatch.series.querier import Matcher, Querier, SeriesSlice, Times
+from tapewatch.series.querier import (
+    ColumnarQuerier,
+    Matcher,
+    Selection,
+    SeriesSlice,
+    Sheet,
+    Times,
+)
 
 
 class MillisecondView:
-    """Implements ``Querier`` over another one; all times are whole milliseconds.
+    """Implements ``ColumnarQuerier`` over another one; all times are whole milliseconds.
 
     Samples are stored in nanoseconds and asked for in milliseconds, as Prometheus has them. A
     time is cut to its millisecond; of several samples in one the last is shown, and the others
     are counted.
     """
 
-    def __init__(self, querier: Querier) -> None:
+    def __init__(self, querier: ColumnarQuerier) -> None:
         self._querier = querier
         self._lock = threading.Lock()
         self.hidden_samples = 0
@@ -29,24 +36,37 @@ class MillisecondView:
 
     def select(self, matchers: Sequence[Matcher], start_ns: int, end_ns: int) -> list[SeriesSlice]:
         """Return the matching series' samples whose millisecond is in [start, end]."""
-        slices = self._querier.select(matchers, *_widened(start_ns, end_ns))
-        shared: dict[int, tuple[Times, npt.NDArray[np.bool_] | None]] = {}
-        shown = []
+        return self.columns(matchers, start_ns, end_ns).slices()
+
+    def columns(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        first_ns: int | None = None,
+    ) -> Selection:
+        """Return the matching series' samples whose millisecond is in [start, end].
+
+        With ``first_ns`` given, of those up to its millisecond each series' newest one alone.
+        """
+        start_ns, end_ns = _widened(start_ns, end_ns)
+        if first_ns is not None:
+            first_ns = _widened(first_ns, first_ns)[1]
+        found = self._querier.columns(matchers, start_ns, end_ns, first_ns=first_ns)
         hidden = 0
-        for piece in slices:
-            known = shared.get(id(piece.times))
-            if known is None:
-                known = shared[id(piece.times)] = _cut(piece.times)
-            times, last = known
-            values = piece.values
+        sheets = []
+        for sheet in found.sheets:
+            times, last = _cut(sheet.times)
+            values = sheet.values
             if last is not None:
-                values = values[last]
-                hidden += len(piece.times) - len(times)
-            shown.append(SeriesSlice(piece.labels, times, values))
+                hidden += (len(sheet.times) - len(times)) * len(values)
+                values = values[:, last]
+            sheets.append(Sheet(times, values))
         if hidden:
             with self._lock:
                 self.hidden_samples += hidden
-        return shown
+        return Selection(found.labels, sheets)
 
     def label_names(self, matchers: Sequence[Matcher] = ()) -> list[str]:
         """Return the sorted label names of the matching series."""

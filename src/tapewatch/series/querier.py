@@ -58,6 +58,41 @@ class SeriesSlice:
     values: Values
 
 
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Samples of k series that share their n instants; no cell is absent, stale markers count."""
+
+    times: Times
+    values: Values
+    """Shape (k, n): a row for each series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The samples of many series, as few arrays as possible. None of them is ever changed."""
+
+    labels: list[Labels]
+    """Of every row of every sheet, in order. The same list object means the same series."""
+    sheets: list[Sheet]
+
+    @classmethod
+    def of(cls, slices: Sequence[SeriesSlice]) -> Selection:
+        """Return the selection of these series; those without a sample are left out."""
+        full = [one for one in slices if len(one.times)]
+        return cls(
+            [one.labels for one in full], [Sheet(one.times, one.values[None, :]) for one in full]
+        )
+
+    def slices(self) -> list[SeriesSlice]:
+        """Return each series by itself."""
+        labels = iter(self.labels)
+        return [
+            SeriesSlice(next(labels), sheet.times, row)
+            for sheet in self.sheets
+            for row in sheet.values
+        ]
+
+
 class Digest(NamedTuple):
     """What the samples of one series in a window come to; there is at least one."""
 
@@ -110,15 +145,20 @@ class Querier(Protocol):
 
 
 @runtime_checkable
-class NewestQuerier(Querier, Protocol):
-    """A querier that answers instant selectors without reading all that they look back over."""
+class ColumnarQuerier(Querier, Protocol):
+    """A querier that answers for whole tables, and for instants without all that lies before."""
 
-    def select_newest(
-        self, matchers: Sequence[Matcher], start_ns: int, first_ns: int, end_ns: int
-    ) -> list[SeriesSlice]:
-        """Return what instant selectors see that look back to ``start`` from [first, end].
+    def columns(
+        self,
+        matchers: Sequence[Matcher],
+        start_ns: int,
+        end_ns: int,
+        *,
+        first_ns: int | None = None,
+    ) -> Selection:
+        """Return the matching series' samples in [start, end]; series without one are left out.
 
-        These are the samples in (first, end], and of the samples in [start, first] the newest
-        alone. Otherwise as ``select``.
+        With ``first_ns`` given, of the samples in [start, first] only each series' newest one is
+        wanted: what instant selectors see that look back to ``start`` from [first, end].
         """
         ...
