@@ -27,6 +27,8 @@ import numpy as np
 from bench.report import Figure, report
 from tapewatch.model.labels import Labels
 from tapewatch.promql import QueryEngine, parse
+from tapewatch.rules.evaluator import RuleEvaluator
+from tapewatch.rules.load import load_rules
 from tapewatch.series.head import Head
 
 SECOND = 1_000_000_000
@@ -34,11 +36,15 @@ EVERY = 15
 SHORT, LONG = 40, 1440
 RULES = 1000
 QUERIES = {
-    "sum by (job) (rate(c_total[5m])), 10,000 series": "sum by (job) (rate(c_total[5m]))",
-    "x > 5, 9,500 series, all of them": "x > 5",
-    "x > 105, 9,500 series, a few": "x > 105",
-    "histogram_quantile over rate, 1,000 buckets": "histogram_quantile(0.9, rate(h_bucket[5m]))",
+    "sum by (job) (rate(c_total[5m])), 10,000 series": ("sum by (job) (rate(c_total[5m]))", 0.5),
+    "x > 5, 9,500 series, all of them": ("x > 5", 1.0),
+    "x > 105, 9,500 series, a few": ("x > 105", 0.5),
+    "histogram_quantile over rate, 1,000 buckets": (
+        "histogram_quantile(0.9, rate(h_bucket[5m]))",
+        None,
+    ),
 }
+"""By title: the query, and the most of the peer's time that it may take."""
 RANGE = ("g, 100 series, 6 h at 15 s", "g")
 
 Table = tuple[list[Labels], np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -170,6 +176,29 @@ def write_open_metrics(path: Path, data: list[Table]) -> None:
         file.write("# EOF\n")
 
 
+def rule_rounds(head: Head, engine: QueryEngine, at: int) -> tuple[float, float]:
+    """Return what an interval's round takes, in ms: with a scrape that arrives first, and alone."""
+    rules = "".join(f"  - {{alert: r{i}, expr: 'x{{i=\"{i}\"}} > 105'}}\n" for i in range(RULES))
+    groups = load_rules(f"groups:\n- name: g\n  interval: 1s\n  rules:\n{rules}", "bench.yaml")
+    evaluator = RuleEvaluator(
+        groups, engine, started_ns=at, record=head.append, newest=head, monotonic=time.monotonic
+    )
+    table = head.table([Labels.of("x", i=str(i)) for i in range(9_500)])
+    row = np.full((1, 9_500), 50.0)
+    scrapes, rounds = [], []
+    for second in range(1, 12):
+        now = at + second * SECOND
+        times = np.array([now - SECOND // 2], dtype=np.int64)
+        table.append(times, row)
+        began = time.perf_counter()
+        evaluator.on_arrival({"x": times}, now)
+        arrived = time.perf_counter()
+        evaluator.on_interval(now)
+        rounds.append(time.perf_counter() - arrived)
+        scrapes.append(time.perf_counter() - began)
+    return statistics.median(scrapes[1:]) * 1000, statistics.median(rounds[1:]) * 1000
+
+
 def main() -> int:
     """Measure both in one run; return 1 when a limit does not hold."""
     now = int(time.time()) // EVERY * EVERY
@@ -186,22 +215,28 @@ def main() -> int:
     rules = [parse(f'x{{i="{i}"}} > 105') for i in range(RULES)]
     with prometheus(data) as peer:
         name = "Prometheus"
-        for title, query in QUERIES.items():
+        for title, (query, limit) in QUERIES.items():
             expr = parse(query)
             ours = milliseconds(lambda expr=expr: engine.instant(expr, at))  # type: ignore[misc]
             theirs = peer.query_ms("/api/v1/query", query=query, time=now) if peer else None
-            figures.append(Figure("promql", title, ours, "ms", theirs, name))
+            figures.append(Figure("promql", title, ours, "ms", theirs, name, limit))
         title, query = RANGE
         begin = at - LONG * EVERY * SECOND
         ours = milliseconds(lambda: engine.range(query, begin, at, EVERY * SECOND))
         span = {"start": begin // SECOND, "end": now, "step": EVERY}
         theirs = peer.query_ms("/api/v1/query_range", query=query, **span) if peer else None
-        figures.append(Figure("promql", title, ours, "ms", theirs, name))
-        ours = milliseconds(lambda: [engine.instant(rule, at) for rule in rules])
+        figures.append(Figure("promql", title, ours, "ms", theirs, name, 1.0))
         theirs = peer.rules_ms() if peer else None
+        ours = milliseconds(lambda: [engine.instant(rule, at) for rule in rules])
         figures.append(
-            Figure("promql", f"{RULES:,} simple rules, one round", ours, "ms", theirs, name)
+            Figure("promql", f"{RULES:,} simple rules, each in full", ours, "ms", theirs, name)
         )
+        scrape, alone = rule_rounds(head, engine, at)
+        title = f"{RULES:,} alert rules, one round"
+        figures += [
+            Figure("promql", title, alone, "ms", theirs, name, 0.2),
+            Figure("promql", f"{title}, and a scrape before it", scrape, "ms", theirs, name, 0.2),
+        ]
     return 0 if report(figures) else 1
 
 

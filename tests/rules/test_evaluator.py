@@ -9,6 +9,7 @@ import pytest
 
 from tapewatch.model.alert import AlertState, TransitionReason
 from tapewatch.model.clock import SECOND
+from tapewatch.model.labels import Labels
 from tapewatch.series.querier import is_stale
 
 SIMPLE = """
@@ -446,6 +447,20 @@ def test_intervals_that_passed_unseen_are_counted(world: Any) -> None:
     assert w.evaluator.next_deadline_ns() == w.at(75)
 
 
+def test_a_rule_that_cannot_have_become_true_is_not_evaluated_at_its_interval(world: Any) -> None:
+    w = world(SIMPLE)
+    w.arrive({"x": [(1, 1)]})
+    w.interval(15)
+    (health,) = w.evaluator.health()
+    assert (health.evaluations, health.last_evaluation_ns) == (0, w.at(15))
+
+    w.head.append(Labels.of("x", engine="late"), w.at(16), 9.0)  # nobody was shown this one
+    w.evaluator.forget_samples()
+    assert w.words(w.interval(30)) == [(30, "High", None, "firing")]
+    w.head.mark_stale([Labels.of("x", engine="late")], w.at(31))
+    assert w.words(w.interval(45)) == [(45, "High", "firing", "resolved")]
+
+
 @pytest.mark.requirement("F57")
 def test_a_slow_group_gives_way_and_others_keep_their_time(world: Any) -> None:
     now = [0.0]
@@ -456,7 +471,7 @@ def test_a_slow_group_gives_way_and_others_keep_their_time(world: Any) -> None:
 
     rules = """
 groups:
-  - {name: slow, interval: 5s, rules: [{alert: A, expr: x > 5}]}
+  - {name: slow, interval: 5s, rules: [{alert: A, expr: 'rate(x[1m]) > 5'}]}
   - {name: calm, interval: 60s, rules: [{alert: B, expr: y > 5}]}
 """
     w = world(rules, stopwatch=stopwatch)

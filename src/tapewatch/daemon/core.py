@@ -209,6 +209,8 @@ class Core:
     ) -> None:
         found = self.fleet.discover(now, self._awake(now))
         if found:
+            # What a tape held already has come into the head unseen.
+            self.evaluator.forget_samples()
             more |= self.fleet.poll(batch, (), now, self._awake(now), self.clock_deviation_ns)
         changed_engines = self.fleet.judge(self._awake(now)) if not more else []
         self.engines_changed |= bool(dead or found or changed_engines)

@@ -215,11 +215,13 @@ class RuleEvaluator:
             missed, late_ns = divmod(now_ns - group.due_ns, interval)
             group.health.skipped += missed
             instant = now_ns - late_ns
+            at = np.array([instant], dtype=np.int64)
             for run in group.runs:
-                self._add_instant(run, instant, self._position[id(run)], forced)
+                if not self._is_quiet(run, at):
+                    self._add_instant(run, instant, self._position[id(run)], forced)
         transitions += self._round(now_ns, forced)
         for group in due:
-            self._finish_interval(group, now_ns)
+            self._finish_interval(group, now_ns, forced)
         return transitions
 
     def settle(self, now_ns: int) -> list[Transition]:
@@ -256,6 +258,12 @@ class RuleEvaluator:
                 transitions += run.alerts.end(reason, now_ns, labels)
         self._record_states(transitions)
         return transitions
+
+    def forget_samples(self) -> None:
+        """Prove nothing from samples known so far: others came that were not shown to us."""
+        for feeds in self._feeds.values():
+            for feed in feeds:
+                feed.forget()
 
     # -- life beyond one process --------------------------------------------------------------
 
@@ -351,7 +359,9 @@ class RuleEvaluator:
                     run.alerts = RuleAlerts(
                         rule, group, run.evidence, self._queries, self._started_ns, ordinal
                     )
-                    if self._newest is not None and group.event_driven:
+                    # With an offset rules read older samples than those that arrive.
+                    newest_are_read = group.event_driven and not group.query_offset_ns
+                    if self._newest is not None and newest_are_read:
                         prefilter = Prefilter(rule.expr, feeds)
                         run.prefilter = prefilter if prefilter.is_useful else None
                 group_run.runs.append(run)
@@ -364,6 +374,15 @@ class RuleEvaluator:
         """By metric name."""
         for feed in feeds.values():
             self._feeds.setdefault(feed.name, []).append(feed)
+
+    def _is_quiet(self, run: _RuleRun, at: Times) -> bool:
+        """Prove that a rule without alerts still has none at an instant of its interval.
+
+        An alert is always looked at: its series may have ended, which no arrival tells.
+        """
+        if run.alerts is None or run.alerts.episodes or run.last_ns > at[0]:
+            return False
+        return self._is_steady(run, [at])
 
     def _is_steady(self, run: _RuleRun, arrived: list[Times]) -> bool:
         """Prove that the arrivals change nothing, and note them as evaluated."""
@@ -387,9 +406,11 @@ class RuleEvaluator:
         self._waiting.add(position)
         forced.add(position)
 
-    def _finish_interval(self, group: _GroupRun, now_ns: int) -> None:
+    def _finish_interval(self, group: _GroupRun, now_ns: int, evaluated: set[int]) -> None:
         interval = group.group.interval_ns
-        own_ns = sum(run.health.duration_ns for run in group.runs)
+        own_ns = sum(
+            run.health.duration_ns for run in group.runs if self._position[id(run)] in evaluated
+        )
         group.health.last_evaluation_ns = now_ns
         group.health.duration_ns = own_ns
         # A group slower than its interval leaves others as much time as it took.
