@@ -14,7 +14,7 @@ from tapewatch.promql.ast import AggregateExpr, is_label_name
 from tapewatch.promql.binary import filtered
 from tapewatch.promql.printer import format_number
 from tapewatch.promql.quantile import quantile, warn_of_quantile
-from tapewatch.promql.values import Bools, Floats, Vector
+from tapewatch.promql.values import Bools, Floats, Groups, Vector
 from tapewatch.series.querier import Times
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ _EXACT = float(1 << 53)
 _WIDE = 64
 """From so many steps on, whole rows are added at once instead of column by column."""
 
-Groups = dict[Labels, list[int]]
-"""Rows of each group, under the group's labels."""
-
 
 def aggregate(evaluation: Evaluation, node: AggregateExpr, times: Times) -> Vector:
     """Return the aggregation of a vector at every step."""
@@ -35,14 +32,7 @@ def aggregate(evaluation: Evaluation, node: AggregateExpr, times: Times) -> Vect
     vector = evaluation.vector(node.expr, times)
     if node.op == "count_values":
         return _count_values(evaluation, node, vector, cast(str, param))
-    keys = evaluation.labels.group_keys(vector, node.grouping, without=node.without)
-    groups: Groups = {}
-    for row, key in enumerate(keys):
-        members = groups.get(key)
-        if members is None:
-            groups[key] = [row]
-        else:
-            members.append(row)
+    groups = evaluation.labels.groups(vector, node.grouping, without=node.without)
     choose = _CHOICES.get(node.op)
     if choose is not None:
         return choose(evaluation, node, vector, groups, cast(Floats, param))
@@ -60,6 +50,8 @@ def aggregate(evaluation: Evaluation, node: AggregateExpr, times: Times) -> Vect
 def _any_present(vector: Vector, groups: Groups) -> Bools:
     if not groups:
         return np.zeros((0, vector.values.shape[1]), dtype=np.bool_)
+    if vector.present.all():
+        return np.ones((len(groups), vector.values.shape[1]), dtype=np.bool_)
     if len(groups) == vector.rows:
         return vector.present[[members[0] for members in groups.values()]]
     order, starts = _ordered(groups)

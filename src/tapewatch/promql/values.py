@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tapewatch.model.labels import METRIC_NAME, Labels
-from tapewatch.series.querier import Times, Values
+from tapewatch.series.querier import LabelList, Times, Values
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+Groups = dict[Labels, list[int]]
+"""Rows of each group, under the group's labels. Never changed once made."""
+T = TypeVar("T")
+
+_MAX_DERIVED = 32
+"""Derivations kept with one list of labels."""
 
 
 def alive_rows(present: Bools) -> Bools:
@@ -30,6 +37,19 @@ def widened(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]
 def pick(labels: list[Labels], rows: Bools) -> list[Labels]:
     """Return the labels of the rows that are marked."""
     return [one for one, chosen in zip(labels, rows.tolist(), strict=True) if chosen]
+
+
+def derived(labels: list[Labels], key: object, derive: Callable[[], T]) -> T:
+    """Return what is derived from labels as a whole; only once where the list is a lasting one."""
+    if not isinstance(labels, LabelList):
+        return derive()
+    known = labels.derived
+    if key not in known:
+        if len(known) >= _MAX_DERIVED:
+            known.clear()
+        known[key] = derive()
+    found: T = known[key]
+    return found
 
 
 @dataclass(slots=True)
@@ -116,7 +136,10 @@ class LabelSpace:
         """Return the final labels of each row."""
         if not vector.drops_name:
             return vector.labels
-        return [self.without_name(labels) for labels in vector.labels]
+        labels = vector.labels
+        return derived(
+            labels, "nameless", lambda: LabelList(self.without_name(one) for one in labels)
+        )
 
     def settle(self, vector: Vector) -> Vector:
         """Return the vector with its final labels in place."""
@@ -138,10 +161,28 @@ class LabelSpace:
         kept = names
         if vector.drops_name:
             kept = tuple(name for name in names if name != METRIC_NAME)
+        labels = vector.labels
+        return derived(
+            labels, ("keys", without, kept), lambda: self._keys(labels, kept, without=without)
+        )
+
+    def groups(self, vector: Vector, names: tuple[str, ...], *, without: bool) -> Groups:
+        """Return the rows of each group, as ``group_keys`` groups them."""
+        keys = self.group_keys(vector, names, without=without)
+
+        def gather() -> Groups:
+            groups: Groups = {}
+            for row, key in enumerate(keys):
+                groups.setdefault(key, []).append(row)
+            return groups
+
+        return derived(vector.labels, ("groups", without, names, vector.drops_name), gather)
+
+    def _keys(self, rows: list[Labels], kept: tuple[str, ...], *, without: bool) -> list[Labels]:
         cache = self.grouped.setdefault((without, kept), {})
         keys = []
         same: dict[Labels, Labels] = {}
-        for labels in vector.labels:
+        for labels in rows:
             key = cache.get(labels)
             if key is None:
                 self._make_room()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tapewatch.model.labels import Labels
 from tapewatch.series.columns import ColumnGroup, Range
-from tapewatch.series.querier import Sheet
+from tapewatch.series.querier import LabelList, Sheet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +63,7 @@ class Plan:
     stretches: list[Stretch]
     scattered: list[int]
     """Series that lie in several tables: each is put together by itself."""
-    labels: list[Labels]
+    labels: LabelList
     """Of all stretches' series, in order."""
 
     @classmethod
@@ -88,5 +88,5 @@ class Plan:
             stretches.append(
                 Stretch(group, None if every else np.array(columns, dtype=np.intp), members)
             )
-        together = [one for stretch in stretches for one in stretch.labels]
+        together = LabelList(one for stretch in stretches for one in stretch.labels)
         return cls(numbers, moves, stretches, scattered, together)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,12 +67,26 @@ class Sheet:
     """Shape (k, n): a row for each series."""
 
 
+class LabelList(list[Labels]):
+    """Labels of series that are likely to be selected together again.
+
+    What a reader derives from all of them is kept here, and goes when the list goes. The list
+    itself is never changed.
+    """
+
+    __slots__ = ("derived",)
+
+    def __init__(self, labels: Iterable[Labels] = ()) -> None:
+        super().__init__(labels)
+        self.derived: dict[object, Any] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The samples of many series, as few arrays as possible. None of them is ever changed."""
 
     labels: list[Labels]
-    """Of every row of every sheet, in order. The same list object means the same series."""
+    """Of every row of every sheet, in order."""
     sheets: list[Sheet]
 
     @classmethod

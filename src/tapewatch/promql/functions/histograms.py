@@ -17,9 +17,11 @@ from tapewatch.promql.quantile import (
     bucket_quantiles,
     warn_of_quantile,
 )
-from tapewatch.promql.values import Floats, Vector
+from tapewatch.promql.values import Floats, Vector, derived
 
 _BOUND = "le"
+Histograms = dict[Labels, list[tuple[float, int]]]
+"""Each histogram's bounds and rows, under its labels, still with the metric name."""
 _MENDED = (
     "input to histogram_quantile needed to be fixed for monotonicity (see "
     "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
@@ -36,21 +38,28 @@ def parse_bound(text: str) -> float | None:
         return None
 
 
-def _histograms(
-    call: Invocation, arg: Expr, vector: Vector
-) -> dict[Labels, list[tuple[float, int]]]:
-    """Return each histogram's bounds and rows under its labels, still with the metric name."""
-    found: dict[Labels, list[tuple[float, int]]] = {}
-    for row, labels in enumerate(vector.labels):
+def _histograms(call: Invocation, arg: Expr, vector: Vector) -> Histograms:
+    """Return the histograms of a vector; warn of rows that belong to none."""
+    found, malformed = derived(vector.labels, "histograms", lambda: _gathered(vector.labels))
+    for labels in malformed:
+        text = f'bucket label "le" is missing or has a malformed value of "{labels.get(_BOUND)}"'
+        call.evaluation.warn(arg, text + _for_metric(labels))
+    return found
+
+
+def _gathered(rows: list[Labels]) -> tuple[Histograms, list[Labels]]:
+    """Return the histograms, bounds rising, and the labels of rows without a valid bound."""
+    found: Histograms = {}
+    malformed = []
+    for row, labels in enumerate(rows):
         bound = parse_bound(labels.get(_BOUND))
         if bound is None:
-            text = (
-                f'bucket label "le" is missing or has a malformed value of "{labels.get(_BOUND)}"'
-            )
-            call.evaluation.warn(arg, text + _for_metric(labels))
-            continue
-        found.setdefault(labels.without(_BOUND), []).append((bound, row))
-    return found
+            malformed.append(labels)
+        else:
+            found.setdefault(labels.without(_BOUND), []).append((bound, row))
+    for members in found.values():
+        members.sort()
+    return found, malformed
 
 
 def _for_metric(labels: Labels) -> str:
@@ -79,13 +88,14 @@ def _scalar_cells(
 def _result(
     call: Invocation,
     vector: Vector,
-    histograms: dict[Labels, list[tuple[float, int]]],
+    histograms: Histograms,
     values: Floats,
 ) -> Vector:
     """Return a value per histogram, present where any of its buckets is."""
-    present = np.zeros(values.shape, dtype=np.bool_)
-    for i, members in enumerate(histograms.values()):
-        present[i] = vector.present[[row for _, row in members]].any(axis=0)
+    present = np.ones(values.shape, dtype=np.bool_)
+    if not vector.present.all():
+        for i, members in enumerate(histograms.values()):
+            present[i] = vector.present[[row for _, row in members]].any(axis=0)
     final = [labels.without(METRIC_NAME) for labels in histograms]
     return call.evaluation.unite(call.node, Vector(final, values, present, True))
 
@@ -98,7 +108,6 @@ def _quantile(call: Invocation) -> Vector:
     values = np.zeros((len(histograms), call.steps))
     alike: dict[tuple[float, ...], list[tuple[int, Labels, list[tuple[float, int]]]]] = {}
     for i, (labels, members) in enumerate(histograms.items()):
-        members.sort()
         alike.setdefault(tuple(bound for bound, _ in members), []).append((i, labels, members))
     for bounds, group in alike.items():
         _quantiles_of_group(call, vector, levels, np.array(bounds), group, values)
@@ -128,17 +137,19 @@ def _quantiles_of_group(
         out[np.array([i for i, _, _ in group])[column], step] = found
         mended.update(column[lifted].tolist())
 
+    everywhere = whole.all(axis=1)
     for k, (i, labels, members) in enumerate(group):
+        if not everywhere[k]:
 
-        def one(step: int, buckets: list[Bucket], k: int = k) -> float:
-            value, was_mended = bucket_quantile(levels.item(step), buckets)
-            if was_mended:
-                mended.add(k)
-            return value
+            def one(step: int, buckets: list[Bucket], k: int = k) -> float:
+                value, was_mended = bucket_quantile(levels.item(step), buckets)
+                if was_mended:
+                    mended.add(k)
+                return value
 
-        there = vector.present[rows[k]].any(axis=0)
-        rest = np.flatnonzero(there & ~whole[k]).tolist()
-        _scalar_cells(call, vector, members, rest, one, out[i])
+            there = vector.present[rows[k]].any(axis=0)
+            rest = np.flatnonzero(there & ~whole[k]).tolist()
+            _scalar_cells(call, vector, members, rest, one, out[i])
         if k in mended:
             call.evaluation.info(call.node.args[1], _MENDED + _for_metric(labels))
 
