@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tapewatch.config.load import load_config
 from tapewatch.daemon.rule_set import load_rule_set
 from tapewatch.model.errors import ConfigError
+from tapewatch.record import Recorder
+from tapewatch.testing.daemon import eventually
 
 WRONG = """\
 packs:
@@ -41,3 +46,22 @@ def test_packs_thresholds_and_rule_files_that_cannot_be_are_told_with_their_plac
         f"{path}:8:5: rules[0]: no file matches 'missing/*.yaml'; "
         f"looked for {tmp_path}/missing/*.yaml"
     )
+
+
+@pytest.mark.server("promtool")
+def test_everything_on_metrics_is_described_with_an_alert_firing_and_no_pack_of_our_own(
+    daemon: Any,
+) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool is not None
+    running = daemon("packs: [engine]\n").start()
+    with Recorder("alpha", data_dir=running.data_dir) as recorder:
+        recorder.record_tick({"risk": {"circuit_breaker_active": True}, "own_figure": 3.0})
+        eventually(lambda: running.alerts(active="true"), "the alert to fire")
+        eventually(lambda: "ALERTS{" in running.get("/metrics")[1], "the alert on /metrics")
+        _, exposed = running.get("/metrics")
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=exposed, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert "own_figure{" in exposed

@@ -27,6 +27,7 @@ from tapewatch.rules.model import RuleGroup
 from tapewatch.series.head import Head
 
 MAX_RULE_FILE_BYTES = 1 << 20
+_OWN = "self"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ def load_rule_set(config: LoadedConfig) -> RuleSet:
             groups += load_rules(_read(path), str(path), warn=warnings.append)
         except ConfigError as error:
             problems += error.problems
-    definitions = [d for pack in packs for d in pack.catalogue.definitions.values()]
+    # What the daemon says of itself is described even where its own rules are left out.
+    described = packs if any(pack.name == _OWN for pack in packs) else [load_pack(_OWN), *packs]
+    definitions = [d for pack in described for d in pack.catalogue.definitions.values()]
     try:
         catalogue = MetricCatalogue({d.name: d for d in definitions}.values())
     except ValueError as error:

@@ -59,6 +59,12 @@ CHART_METRICS = ("pnl_daily", "equity")
 SHOWN_NS = 5 * MINUTE
 """A series without a newer sample than this is not on ``/metrics``."""
 
+_RULE_SERIES = {
+    "ALERTS": "1 for each pending or firing alert.",
+    "ALERTS_FOR_STATE": "When each alert became pending, Unix seconds.",
+}
+_UNDESCRIBED = "Told by an engine or a recording rule; no pack describes it."
+
 log = structlog.get_logger(component="monitoring")
 
 
@@ -398,7 +404,7 @@ class DaemonService:
             yield MetricFamily(
                 name,
                 definition.type if definition else kind,
-                definition.help if definition else "",
+                (definition and definition.help) or _RULE_SERIES.get(name, _UNDESCRIBED),
                 definition.unit if definition else "",
                 known,
                 values,
