@@ -50,6 +50,16 @@ def test_an_end_is_logged_at_level_info() -> None:
     assert lines[0][0] == logging.INFO
 
 
+@pytest.mark.requirement("S2-93")
+def test_labels_and_context_are_objects_as_in_every_other_line() -> None:
+    lines = Lines()
+    alert = firing_alert(symbol="TCS", context={"threshold": -5.0})
+    asyncio.run(LogReceiver(logger=lines).send(notification(alert)))
+    fields = lines[0][2]
+    assert fields["labels"] == alert.labels.as_dict()
+    assert fields["context"] == {"threshold": -5.0}
+
+
 @pytest.mark.requirement("T9", "T10")
 def test_texts_from_outside_cannot_forge_a_line_or_drive_the_terminal(
     capsys: pytest.CaptureFixture[str],

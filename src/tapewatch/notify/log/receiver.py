@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Protocol
 
 import structlog
 
 from tapewatch.model.alert_record import notification_records
-from tapewatch.model.json_line import to_json_line
 from tapewatch.model.notification import Notification
 from tapewatch.model.severity import AlertSeverity
 from tapewatch.model.terminal import escape_controls
@@ -70,10 +69,10 @@ class LogReceiver:
                 component="alert",
                 notification=notification.reason.value,
                 message=escape_controls(alert.message),
-                labels=escape_controls(str(alert.labels)),
+                labels=_escaped(alert.labels.as_dict()),
                 acknowledged=alert.acknowledged is not None,
                 alert_timestamp=record["timestamp"],
-                context=to_json_line(record["context"]),
+                context=_escaped(record["context"]),
                 recipients=[escape_controls(each) for each in self._recipients],
                 **{
                     name: escape_controls(item) if isinstance(item, str) else item
@@ -84,3 +83,14 @@ class LogReceiver:
 
     async def close(self) -> None:
         """Do nothing; the log belongs to the daemon."""
+
+
+def _escaped(value: Any) -> Any:
+    """Return the same structure with every text in it escaped, names too."""
+    if isinstance(value, str):
+        return escape_controls(value)
+    if isinstance(value, Mapping):
+        return {escape_controls(str(key)): _escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(inner) for inner in value]
+    return value
