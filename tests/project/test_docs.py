@@ -142,6 +142,12 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert dead == []
 
 
+def test_every_picture_is_shown_on_a_page() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    pictures = [path.name for path in (DOCS / "images").iterdir()]
+    assert [name for name in pictures if not any(f"images/{name})" in text for text in texts)] == []
+
+
 def test_every_page_can_be_reached_from_the_index() -> None:
     seen: set[Path] = set()
     pending = [DOCS / "index.md"]
