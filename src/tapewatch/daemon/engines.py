@@ -107,7 +107,7 @@ class Engine:
         yield one(INVALID, float(any(s.invalid_recently for s in self.sources)))
         yield one(INSTANCES, float(len(self.sources)))
         for kind, count in self.errors().items():
-            yield labels.with_(__name__=ERRORS, type=kind[:128]), float(count)
+            yield labels.with_(__name__=ERRORS, type=kind), float(count)
 
     def to_saved(self) -> dict[str, Any]:
         """Return what must survive a restart, JSON-able."""

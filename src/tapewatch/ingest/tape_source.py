@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapewatch.ingest.batch import IngestBatch, IngestedEvent
+from tapewatch.ingest.error_type import error_type
 from tapewatch.ingest.flatten import flatten
 from tapewatch.ingest.naming import name_columns
 from tapewatch.model.clock import SECOND
@@ -233,7 +234,7 @@ class TapeSource:
         self, record: TapeRecord, time_ns: int, batch: IngestBatch, counts: TapeCounts
     ) -> None:
         if record.kind is RecordKind.ERROR:
-            kind = str(record.body.get("type") or "error")
+            kind = error_type(record.body, counts.errors)
             counts.errors[kind] = counts.errors.get(kind, 0) + 1
         elif record.kind in (RecordKind.FILL, RecordKind.TRADE_CLOSED):
             counts.trades += 1
