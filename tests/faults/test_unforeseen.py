@@ -163,9 +163,9 @@ def test_a_rule_that_fails_inside_is_told_and_stops_no_other(
     sabotaged: Any, tmp_path: Path
 ) -> None:
     running, oracle, fault = sabotaged("rule")
-    poison = "      - {alert: poison, expr: chaos_signal > 1e9}\n"
-    often = RULES.replace("- name: chaos\n", "- name: chaos\n    interval: 1s\n")
-    (tmp_path / "rules.yaml").write_text(often + poison)
+    # Each case makes it true once more: a rule that is proved to stay as it is is not evaluated.
+    poison = "      - {alert: poison, expr: chaos_signal > 0}\n"
+    (tmp_path / "rules.yaml").write_text(RULES + poison)
     running.start()
     fault.touch()
     oracle.raise_case()
