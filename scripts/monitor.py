@@ -8,13 +8,43 @@ from __future__ import annotations
 
 import sys
 
-from tapewatch.cli.main import run
+USAGE = """\
+Usage: monitor.py COMMAND [OPTIONS]
 
+  tail      Show alerts as they are told, until Ctrl-C.
+  status    Show engines and active alerts.
+  health    Show the result of each check: models, connectivity, breaker, engines.
+  metrics   Show recent metrics: window, field, aggregate, format.
+
+  monitor.py COMMAND --help shows the options. Each is the command of the same
+  name of tapewatch, with the same exit codes.
+"""
 COMMANDS = ("tail", "status", "health", "metrics")
 
+
+def main(arguments: list[str]) -> int:
+    """Run one of the four commands; return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0 if arguments else 64
+    if arguments[0] not in (*COMMANDS, "--version"):
+        sys.stderr.write(
+            f"monitor.py: found {arguments[0]!r}, expected one of {', '.join(COMMANDS)}\n"
+        )
+        return 64
+    try:
+        from tapewatch.cli.main import execute
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"monitor.py: error: {sys.executable} has no module {error.name!r}\n"
+            f"monitor.py: next: run it with the Python that tapewatch is installed for\n"
+        )
+        return 1
+    return execute(arguments)
+
+
 if __name__ == "__main__":
-    wanted = sys.argv[1:2]
-    if wanted and not wanted[0].startswith("-") and wanted[0] not in COMMANDS:
-        sys.stderr.write(f"monitor.py: expected one of {', '.join(COMMANDS)}\n")
-        sys.exit(64)
-    run()
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before the command itself could take it
+        sys.exit(130)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,31 +177,80 @@ def test_the_bash_completion_really_completes(command) -> None:
     assert done.stdout.split() == ["status"], done.stderr
 
 
-@pytest.mark.requirement("S5-31")
-@pytest.mark.parametrize("name", ["tail", "status", "health", "metrics"])
-def test_the_script_of_the_document_is_a_wrapper(command, name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "monitor.py"), name, "--help"],
+def monitor(command: Any, *arguments: str, python: Sequence[str] = (sys.executable,)) -> Any:
+    """Run ``scripts/monitor.py`` as a user would."""
+    return subprocess.run(
+        [*python, str(ROOT / "scripts" / "monitor.py"), *arguments],
         capture_output=True,
         text=True,
         check=False,
         env=command.environ,
     )
+
+
+@pytest.mark.requirement("S5-31")
+@pytest.mark.parametrize("name", ["tail", "status", "health", "metrics"])
+def test_the_script_of_the_document_is_a_wrapper(command, name: str) -> None:
+    done = monitor(command, name, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: tapewatch {name}")
 
 
 @pytest.mark.requirement("S5-31")
-def test_the_script_knows_only_its_four_commands(command) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "monitor.py"), "run"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=command.environ,
-    )
+@pytest.mark.parametrize("wrong", ["run", "bogus", "--data-dir"])
+def test_the_script_knows_only_its_four_commands(command, wrong: str) -> None:
+    done = monitor(command, wrong)
     assert done.returncode == 64
-    assert done.stderr == "monitor.py: expected one of tail, status, health, metrics\n"
+    expected = "expected one of tail, status, health, metrics"
+    assert done.stderr == f"monitor.py: found {wrong!r}, {expected}\n"
+
+
+@pytest.mark.requirement("S5-31")
+@pytest.mark.parametrize(("arguments", "code"), [((), 64), (("-h",), 0), (("--help",), 0)])
+def test_the_scripts_help_shows_its_four_commands_alone(command, arguments, code: int) -> None:
+    done = monitor(command, *arguments)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.startswith("Usage: monitor.py COMMAND")
+    assert [
+        w for w in ("tail", "status", "health", "metrics") if f"\n  {w} " not in done.stdout
+    ] == []
+    assert "demo" not in done.stdout
+
+
+@pytest.mark.requirement("S5-31")
+def test_the_script_answers_with_the_commands_output_and_exit_code(command) -> None:
+    by_script = monitor(command, "status", "--quiet")
+    itself = command("status", "--quiet")
+    assert (by_script.returncode, by_script.stdout) == (3, itself.stdout)
+    wrong = monitor(command, "status", "--nope")
+    assert (wrong.returncode, wrong.stdout) == (64, "")
+    assert "No such option: --nope" in wrong.stderr
+
+
+@pytest.mark.requirement("S5-31")
+def test_the_script_says_which_python_lacks_tapewatch(command) -> None:
+    # Isolated and without site-packages, as the system's own Python is.
+    done = monitor(command, "status", python=[sys.executable, "-I", "-S"])
+    assert done.returncode == 1
+    assert "has no module 'tapewatch'" in done.stderr
+    assert "next: run it with the Python that tapewatch is installed for" in done.stderr
+
+
+@pytest.mark.requirement("S5-31")
+def test_ctrl_c_ends_the_script_quietly(command) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "monitor.py"), "tail"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=command.environ,
+    ) as following:
+        assert following.stderr is not None
+        said = following.stderr.readline()
+        following.send_signal(signal.SIGINT)
+        rest = following.communicate(timeout=10)
+    assert following.returncode == 130, said
+    assert rest == ("", "")
 
 
 class TestInit:

@@ -70,7 +70,6 @@ def application() -> typer.Typer:
     app.command("query")(query.query)
     app.command("ack")(ack.ack)
     app.command("retire")(retire.retire)
-    app.command("retire")(retire.retire)
     app.command("check-config")(check_config.check_config)
     config_app = typer.Typer(
         help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None
