@@ -97,6 +97,7 @@ class MonitoringService:
             return  # the recorder has said why, once
         if start_daemon:
             self._start_daemon(self._config)
+        self.collect_metrics()  # so that no tick pays for what it imports
         self.enabled = True
         _log.info("monitoring %r in %s", self.name, self._config.data_dir, extra=_MONITORING)
 
