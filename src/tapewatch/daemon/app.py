@@ -30,10 +30,12 @@ from tapewatch.daemon.crash_loop import Failures, describe
 from tapewatch.daemon.fleet import EngineExpectation, Fleet
 from tapewatch.daemon.keeper import Keeper, Retention
 from tapewatch.daemon.own_samples import OwnSamples
+from tapewatch.daemon.refused_reload import RefusedReload
 from tapewatch.daemon.rule_set import RuleSet, load_rule_set
 from tapewatch.daemon.service import DaemonService
 from tapewatch.daemon.steady_clock import SteadyClock
 from tapewatch.daemon.view import Painter
+from tapewatch.daemon.whole_config import load_whole_again
 from tapewatch.ingest.artifacts import ArtifactWatch
 from tapewatch.model.clock import DAY, SECOND
 from tapewatch.model.errors import ConfigError, Problem, TapewatchError
@@ -64,13 +66,13 @@ SWITCH_INTERVAL_S = 0.001
 long query."""
 DRAIN_S = 8.0
 MAX_SAMPLES = 6_000_000
-"""Samples in memory, about 50 MB: with it the daemon stays near 100 MB under any load."""
+"""Samples in memory, about 50 MB; beyond it the oldest go to disk before their time."""
 
 log = structlog.get_logger(component="monitoring")
 
 
-def run(config: LoadedConfig) -> int:
-    """Run the daemon until SIGTERM or SIGINT."""
+def run(config: LoadedConfig, rules: RuleSet | None = None) -> int:
+    """Run the daemon until SIGTERM or SIGINT; rules that are not given are loaded."""
     if not config.settings.monitoring.enabled:
         log.info("monitoring_disabled", hint="monitoring.enabled is false")
         return 0
@@ -83,7 +85,7 @@ def run(config: LoadedConfig) -> int:
             log.critical("crash_loop", seconds=wait_s, hint=describe(failures))
             time.sleep(wait_s)
         started_ns = time.time_ns()
-        result = _run_once(config)
+        result = _run_once(config, rules)
         if result == 0:
             failures.clear(config.data_dir)
         else:
@@ -91,9 +93,9 @@ def run(config: LoadedConfig) -> int:
         return result
 
 
-def _run_once(config: LoadedConfig) -> int:
+def _run_once(config: LoadedConfig, rules: RuleSet | None) -> int:
     try:
-        daemon = Daemon(config)
+        daemon = Daemon(config, rules)
     except TapewatchError:
         raise  # told as it is: a person can do something about it
     except Exception as error:
@@ -132,8 +134,9 @@ class Daemon:
     receivers drain, samples are flushed, stores close.
     """
 
-    def __init__(self, config: LoadedConfig) -> None:
+    def __init__(self, config: LoadedConfig, rules: RuleSet | None = None) -> None:
         self.config = config
+        self.refused_reload: RefusedReload | None = None
         settings = config.settings
         self.zone = zone(settings.timezone)
         wall = SteadyClock().now_ns()
@@ -142,7 +145,7 @@ class Daemon:
         self.clock = SteadyClock(saved.values.get("timeline"))
         now = self.clock.now_ns()
         self.samples = SampleStore.open(config.data_dir / "samples.db", now_ns=now, patient=True)
-        self.rules = load_rule_set(config)
+        self.rules = rules or load_rule_set(config)
         storage = settings.storage
         self.head = Head(
             max_series=storage.max_series,
@@ -245,6 +248,7 @@ class Daemon:
             data_dir=config.data_dir,
             config_view=self._config_view,
             reload=self.reload,
+            refused_reload=lambda: self.refused_reload,
         )
         self.server = WebServer(create_app(self.service, _web_settings(config)))
         self._outbox = saved.outbox
@@ -318,16 +322,17 @@ class Daemon:
     async def reload(self) -> Mapping[str, Any]:
         """Read configuration and rules again, whole or not at all."""
         try:
-            fresh = await asyncio.to_thread(self.config.reload)
-            rules = await asyncio.to_thread(load_rule_set, fresh)
+            fresh, rules = await asyncio.to_thread(load_whole_again, self.config)
         except ConfigError as error:
             self.own.reload_ok = False
+            self.refused_reload = RefusedReload.of(error, self.clock.now_ns())
             log.error("reload_refused", problems=[str(p) for p in error.problems])
             raise
         await asyncio.wrap_future(self.core.submit(lambda: self._apply(fresh, rules)))
         needs_restart = _needs_restart(self.config.settings, fresh.settings)
         self.config, self.rules = fresh, rules
         self.own.reload_ok = True
+        self.refused_reload = None
         _warn_of(rules)
         log.info("reloaded", rules=sum(len(g.rules) for g in rules.groups), restart=needs_restart)
         return {
