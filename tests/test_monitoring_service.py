@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -12,13 +13,15 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tapewatch import MonitoringService
-from tapewatch.model.errors import TapewatchError
+from tapewatch.model.errors import StorageError, TapewatchError
 from tapewatch.model.severity import AlertSeverity
 from tapewatch.storage.lock import holder_pid
 from tapewatch.testing.daemon import eventually, free_port
@@ -102,6 +105,104 @@ def test_evaluating_alerts_is_a_view_that_remembers_nothing(service: MonitoringS
     assert service.evaluate_alerts(with_risk(daily_loss_pct=5.2)) == [], "a profit never alerts"
     assert [a.rule for a in service.evaluate_alerts({"circuit_breaker_active": True})] == [
         "circuit_breaker_triggered"
+    ]
+
+
+@pytest.mark.requirement("S5-42")
+def test_evaluating_alerts_writes_nothing_anywhere(
+    service: MonitoringService, tmp_path: Path
+) -> None:
+    def files() -> dict[Path, tuple[int, int]]:
+        found = (p for p in tmp_path.rglob("*") if p.is_file())
+        return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in found}
+
+    before = files()
+    assert service.evaluate_alerts(with_risk(circuit_breaker_active=True))
+    assert service.get_active_alerts() == []
+    assert files() == before
+
+
+@pytest.mark.requirement("S5-46")
+def test_a_damaged_store_is_no_empty_answer_and_is_left_alone(
+    service: MonitoringService, tmp_path: Path
+) -> None:
+    store = tmp_path / "data" / "state.db"
+    store.write_bytes(b"this is no database" * 100)
+    with pytest.raises(TapewatchError):
+        service.get_active_alerts()
+    assert store.read_bytes() == b"this is no database" * 100
+
+
+@pytest.mark.requirement("S5-42", "S5-91")
+@pytest.mark.parametrize(
+    ("count", "alerts"),
+    [
+        (np.int64(21), ["position_limits_breached"]),
+        (np.float32(20), []),
+        (Decimal(21), ["position_limits_breached"]),
+        (math.inf, ["position_limits_breached"]),
+        (math.nan, []),
+        (None, []),
+        ("21", []),
+        (object(), []),
+    ],
+)
+def test_an_odd_number_is_judged_as_the_daemon_would(
+    service: MonitoringService, count: object, alerts: list[str]
+) -> None:
+    found = service.evaluate_alerts({"positions": {"count": count}})
+    assert [alert.rule for alert in found] == alerts
+
+
+def endless() -> dict[str, Any]:
+    made: dict[str, Any] = {"fine": 1}
+    made["self"] = made
+    return made
+
+
+@pytest.mark.requirement("S5-29", "S5-91")
+@pytest.mark.parametrize(
+    "odd",
+    [endless(), {"a": endless()}, {1: {2: b"x"}}, {"a": {1, 2}, "b": Decimal("1.5")}, None, 7, "x"],
+    ids=str,
+)
+def test_what_a_tick_may_hold_no_view_fails_at(service: MonitoringService, odd: Any) -> None:
+    service.record_tick(odd)
+
+    json.dumps(service.collect_metrics(), allow_nan=False)
+    assert service.evaluate_alerts(odd) == []
+    path = service.persist_metrics(odd)
+    assert path is not None
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.requirement("S5-43")
+def test_metrics_that_cannot_be_persisted_leave_the_old_file(
+    service: MonitoringService, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.json"
+    service.persist_metrics({"pnl": 1}, kept)
+    with pytest.raises(StorageError, match="nowhere"):
+        service.persist_metrics({"pnl": 2}, tmp_path / "nowhere" / "metrics.json")
+    assert json.loads(kept.read_text()) == {"pnl": 1}
+    assert sorted(p.name for p in tmp_path.glob("kept*")) == ["kept.json"]
+
+
+@pytest.mark.requirement("S5-45", "S5-08")
+def test_the_staleness_of_a_model_is_told_in_hours(
+    service: MonitoringService, tmp_path: Path
+) -> None:
+    model = tmp_path / "teacher.pkl"
+    model.write_bytes(b"model")
+    written = time.time() - 30 * 3600
+    os.utime(model, (written, written))
+
+    hours = service.check_artifact_freshness(model).age_hours
+    assert hours is not None and 30 <= hours < 30.1
+    assert service.check_artifact_freshness(tmp_path / "none.pkl").age_hours is None
+    found = service.evaluate_alerts(service.collect_metrics())
+    assert [(alert.rule, alert.severity) for alert in found] == [
+        ("stale_teacher_model", AlertSeverity.WARNING)
     ]
 
 

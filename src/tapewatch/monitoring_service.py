@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tapewatch.config.load import LoadedConfig
+    from tapewatch.daemon.rule_set import RuleSet
     from tapewatch.ingest.artifacts import Freshness
     from tapewatch.model.alert import Alert
     from tapewatch.record import Recorder
@@ -66,7 +67,8 @@ class MonitoringService:
         self._recorder: Recorder | None = None
         self._config: LoadedConfig | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._latest: Mapping[str, Any] = {}
+        self._rules: RuleSet | None = None
+        self._latest: object = {}
         self._latest_at_ns: int | None = None
         self._started = time.monotonic()
         if enabled is False:
@@ -205,9 +207,7 @@ class MonitoringService:
         if self._config is not None:
             for artifact in self._config.settings.artifacts:
                 found = self.check_artifact_freshness(self._config.beside_file(artifact.path))
-                age = found.age_seconds
-                hours = None if age is None else round(age / 3600, 6)
-                artifacts[f"{artifact.name}_age_hours"] = hours
+                artifacts[f"{artifact.name}_age_hours"] = found.age_hours
         snapshot["artifacts"] = artifacts | (given if isinstance(given, dict) else {})
         return snapshot
 
@@ -215,14 +215,19 @@ class MonitoringService:
         """Return the alerts that these metrics, held long enough, would raise.
 
         A pure view: nothing is stored, sent or remembered. The rules are the configured ones with
-        their effective thresholds.
+        their effective thresholds, as the first call finds them: it takes half a second, later
+        ones milliseconds.
+
+        Raises:
+            ConfigError: A rule file or a threshold is wrong.
         """
         if self._config is None:
             return []
         from tapewatch.daemon.rule_set import evaluate_once, load_rule_set
 
-        rules = load_rule_set(self._config)
-        return evaluate_once(rules, self.name, metrics, time.time_ns())
+        if self._rules is None:
+            self._rules = load_rule_set(self._config)
+        return evaluate_once(self._rules, self.name, _bounded(metrics), time.time_ns())
 
     def get_active_alerts(self) -> list[dict[str, Any]]:
         """Return the firing and unknown alerts as records, from the daemon or what it stored.
@@ -235,7 +240,8 @@ class MonitoringService:
         from tapewatch.cli.client import UnreachableError, connect
         from tapewatch.cli.place import find_place
 
-        client = connect(find_place(self._config.path, self._config.data_dir))
+        place = find_place(self._config.path, self._config.data_dir)
+        client = connect(place)
         if client is not None:
             with client:
                 found: list[dict[str, Any]] = client.get(
@@ -247,14 +253,10 @@ class MonitoringService:
                 f"the daemon that {self.name!r} started has ended, so nobody knows",
                 next_step=f"its log says why: {self._config.data_dir / 'daemon.log'}",
             )
-        from tapewatch.alerts.record import alert_record
-        from tapewatch.storage.state import StateStore
+        from tapewatch.cli.persisted import Persisted
 
-        store = StateStore.open(self._config.data_dir / "state.db", now_ns=time.time_ns())
-        try:
-            return [dict(alert_record(a, self._zone())) for a in store.alerts(active=True)]
-        finally:
-            store.close()
+        with Persisted(place) as saved:
+            return saved.active_alerts()
 
     def check_artifact_freshness(self, model_path: str | Path) -> Freshness:
         """Return how old a file is; a missing file is a state of its own."""
@@ -346,19 +348,29 @@ def _last_error(log_path: Path, start: int) -> str:
     return f": {errors[-1]}" if errors else ""
 
 
-def _plain(value: Any) -> Any:
-    """Return JSON-able data; what JSON has no form for becomes null."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    try:
-        return float(value)
-    except (TypeError, ValueError):
+def _bounded(metrics: object) -> dict[str, Any]:
+    """Return metrics as the recorder would write them; nothing for what is no dictionary."""
+    from tapewatch.record.values import plain
+
+    data = plain(metrics, _no_count)
+    return data if isinstance(data, dict) else {}
+
+
+def _plain(metrics: object) -> dict[str, Any]:
+    """Return metrics as JSON-able data, bounded; what JSON has no form for becomes null."""
+    strict: dict[str, Any] = _strict(_bounded(metrics))
+    return strict
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
         return None
+    return value
+
+
+def _no_count() -> None:
+    """Take note of a value that cannot be told: the recorder has counted it already."""

@@ -110,6 +110,21 @@ class Persisted:
         report["alerts"] = [alert_record(alert, self._place.zone) for alert in alerts]
         return report
 
+    def active_alerts(self) -> list[dict[str, Any]]:
+        """Return the records of the alerts that were active; empty when nothing was ever saved.
+
+        Raises:
+            StorageError: There is a store and it cannot be read.
+        """
+        store = self._state()
+        if store is None:
+            return []
+        try:
+            alerts = store.alerts(active=True, limit=_SHOWN)
+        finally:
+            store.close()
+        return [dict(alert_record(alert, self._place.zone)) for alert in alerts]
+
     def health(self) -> dict[str, Any]:
         """Return a check for the daemon and one for each engine."""
         report = self.status()

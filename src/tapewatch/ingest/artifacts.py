@@ -27,6 +27,11 @@ class Freshness:
     source: str
     """``recorded`` (its creation time beside it), ``file`` (modification time) or a reason."""
 
+    @property
+    def age_hours(self) -> float | None:
+        """The age in hours, to a microsecond or so."""
+        return None if self.age_seconds is None else round(self.age_seconds / 3600, 9)
+
 
 def check_freshness(path: Path, wall_ns: int) -> Freshness:
     """Return the freshness of a file now.
