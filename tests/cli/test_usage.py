@@ -320,7 +320,7 @@ class TestCheckConfig:
         )
         done = command("check-config", str(path))
         assert done.returncode == 1
-        assert re.search(r"tapewatch\.yaml:3:\d+: receivers\[0\]\.url: ", done.stderr)
+        assert re.search(r"tapewatch\.yaml:3:\d+: receiver \"x\": url: ", done.stderr)
         assert "latest" not in done.stderr
 
     def test_an_unknown_severity_is_a_warning_on_both_faces(self, command) -> None:

@@ -43,8 +43,7 @@ def test_packs_thresholds_and_rule_files_that_cannot_be_are_told_with_their_plac
     assert unknown.startswith(f"{path}:5:12: pack 'engine' has no threshold 'zzz'; known: ")
     assert pack == f"{path}:6:5: there is no pack 'nosuch'; built-in: engine, self"
     assert rule == (
-        f"{path}:8:5: rules[0]: no file matches 'missing/*.yaml'; "
-        f"looked for {tmp_path}/missing/*.yaml"
+        f"{path}:8:5: rules: no file matches 'missing/*.yaml'; looked for {tmp_path}/missing/*.yaml"
     )
 
 

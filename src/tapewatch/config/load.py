@@ -31,6 +31,7 @@ from tapewatch.config.environment import (
 from tapewatch.config.fields import zone
 from tapewatch.config.model import DEFAULT_PACKS, Settings, WebhookReceiverSettings
 from tapewatch.config.origin import DEFAULT, Origin, OriginKind, nearest_origin, problem_at
+from tapewatch.config.salvage import Remains, salvage
 from tapewatch.config.secret_file import read_secret
 from tapewatch.config.shape import FILE_SUFFIX, dotted, fields_at, is_secret, keys_at, models_in
 from tapewatch.config.shape import Path as SettingPath
@@ -136,12 +137,35 @@ class LoadedConfig:
         Raises:
             ConfigError: Something is wrong; this configuration stays as it is.
         """
+        return self.examine_again().whole()
+
+    def examine_again(self) -> ExaminedConfig:
+        """Look at everything again in the same places."""
         if self.path is not None and not self.path.exists():
-            raise ConfigError(
-                [Problem(str(self.path), 0, 0, "the configuration file is gone")],
-                next_step="put it back, or restart without it",
-            )
-        return load_config(self.path, flags=self.flags, environ=self.environ)
+            gone = Problem(str(self.path), 0, 0, "the configuration file is gone")
+            return ExaminedConfig(None, (gone,), "put it back, or restart without it")
+        return examine_config(self.path, flags=self.flags, environ=self.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedConfig:
+    """What a look at the configuration has found."""
+
+    config: LoadedConfig | None
+    """With problems: only what is left without them, fit for finding more and for nothing else.
+    None where nothing could be read."""
+    problems: tuple[Problem, ...] = ()
+    next_step: str = ""
+
+    def whole(self) -> LoadedConfig:
+        """Return the configuration.
+
+        Raises:
+            ConfigError: With the problems, if there is any.
+        """
+        if self.problems or self.config is None:
+            raise ConfigError(self.problems, next_step=self.next_step)
+        return self.config
 
 
 def load_config(
@@ -160,11 +184,26 @@ def load_config(
     Raises:
         ConfigError: With every problem found, each with its place.
     """
+    return examine_config(path, flags=flags, environ=environ).whole()
+
+
+def examine_config(
+    path: Path | None = None,
+    *,
+    flags: Sequence[FlagValue] = (),
+    environ: Mapping[str, str] | None = None,
+) -> ExaminedConfig:
+    """Return the effective settings with all that is wrong; arguments as of ``load_config``."""
     environ = dict(os.environ if environ is None else environ)
     named = path is not None or bool(environ.get(CONFIG_VARIABLE))
     path = path or find_config(environ)
-    document = _read_file(path, named=named) if path is not None else None
-    return _Loader(path.absolute() if path else None, document, flags, environ).load()
+    problems: list[Problem] = []
+    try:
+        document = _read_file(path, problems, named=named) if path is not None else None
+    except ConfigError as error:
+        return ExaminedConfig(None, error.problems, error.next_step)
+    loader = _Loader(path.absolute() if path else None, document, flags, environ, problems)
+    return loader.examine()
 
 
 def find_config(environ: Mapping[str, str]) -> Path | None:
@@ -190,7 +229,7 @@ def user_config(environ: Mapping[str, str]) -> Path | None:
     return Path(home) / ".config" / "tapewatch" / CONFIG_NAME if home else None
 
 
-def _read_file(path: Path, *, named: bool) -> YamlDocument | None:
+def _read_file(path: Path, problems: list[Problem], *, named: bool) -> YamlDocument | None:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -209,7 +248,7 @@ def _read_file(path: Path, *, named: bool) -> YamlDocument | None:
         raise ConfigError(
             [Problem(str(path), line, 0, "not UTF-8 text")], next_step="save it as UTF-8"
         ) from None
-    return read_yaml(text, str(path))
+    return read_yaml(text, str(path), problems)
 
 
 class _Loader:
@@ -221,42 +260,60 @@ class _Loader:
         document: YamlDocument | None,
         flags: Sequence[FlagValue],
         environ: dict[str, str],
+        problems: list[Problem],
     ) -> None:
         self._path = path
         self._document = document
         self._flags = tuple(flags)
         self._environ = environ
         self._origins: dict[SettingPath, Origin] = {}
-        self._problems: list[Problem] = []
+        self._problems = problems
+        # What could not be read as it stands is no ground for a second complaint.
+        self._unread = {(p.path, p.line, p.column) for p in problems}
+        self._refused: list[SettingPath] = []
         self._warnings: list[str] = []
         self._data: dict[str, Any] = {}
 
-    def load(self) -> LoadedConfig:
+    def examine(self) -> ExaminedConfig:
         self._lay_file()
         self._lay_secrets_directory()
         self._lay_environment()
         self._lay_flags()
         self._read_secret_files()
-        settings: Settings | None = None
+        remains: Remains | None
         try:
-            settings = Settings.model_validate(self._data)
+            remains = Remains(Settings.model_validate(self._data), self._origins)
         except ValidationError as error:
             for path, at_key, sentence in complaints(error, Settings, self._data):
                 self._complain(path, sentence, at_key=at_key)
-        if settings is not None:
-            for path, sentence in cross_check(settings):
-                self._complain(path, sentence)
-        if settings is None or self._problems:
-            raise ConfigError(sorted(self._problems, key=lambda p: (p.path, p.line, p.column)))
-        return LoadedConfig(
-            settings=settings,
-            origins=self._origins,
+            remains = salvage(self._data, self._origins, self._refused)
+        if remains is None:
+            return ExaminedConfig(None, self._sorted_problems())
+        self._cross_check(remains)
+        config = LoadedConfig(
+            settings=remains.settings,
+            origins=remains.origins,
             path=self._path,
-            data_dir=self._data_dir(settings),
+            data_dir=self._data_dir(remains.settings),
             warnings=tuple(self._warnings),
             flags=self._flags,
             environ=self._environ,
         )
+        return ExaminedConfig(config, self._sorted_problems())
+
+    def _cross_check(self, remains: Remains) -> None:
+        """Complain of what does not fit together, where what was refused is no part of it."""
+        refused = list(self._refused)
+        for path, sentence in cross_check(remains.settings):
+            doubtful = any(
+                known[: len(path)] == path or (path == ("listen",) and known[:1] == ("web",))
+                for known in refused
+            )
+            if not doubtful and path[0] not in remains.moved:
+                self._complain(path, sentence)
+
+    def _sorted_problems(self) -> tuple[Problem, ...]:
+        return tuple(sorted(self._problems, key=lambda p: (p.path, p.line, p.column)))
 
     def _data_dir(self, settings: Settings) -> Path:
         if settings.data_dir is None:
@@ -367,8 +424,12 @@ class _Loader:
     def _lay_flags(self) -> None:
         for given in self._flags:
             path = tuple(given.setting.split("."))
-            value = typed(Settings, path, given.text, given.flag)
-            self._lay(NamedValue(path, given.flag, value), OriginKind.FLAG)
+            try:
+                value = typed(Settings, path, given.text, given.flag)
+            except ConfigError as error:
+                self._problems.extend(error.problems)
+            else:
+                self._lay(NamedValue(path, given.flag, value), OriginKind.FLAG)
 
     def _lay(self, given: NamedValue, kind: OriginKind) -> None:
         if given.path[0] == "packs":
@@ -413,11 +474,14 @@ class _Loader:
                 self._origins[(*path, key)] = Origin(OriginKind.SECRET_FILE, str(file))
 
     def _complain(self, path: SettingPath, sentence: str, *, at_key: bool = False) -> None:
+        self._refused.append(path)
         origin = nearest_origin(self._origins, path)
         if self._document is not None and origin.kind in (OriginKind.DEFAULT, OriginKind.FILE):
-            self._problems.append(self._document.problem(path, sentence, at_key=at_key))
+            problem = self._document.problem(path, sentence, at_key=at_key)
         else:
-            self._problems.append(problem_at(origin, sentence))
+            problem = problem_at(origin, sentence)
+        if not problem.line or (problem.path, problem.line, problem.column) not in self._unread:
+            self._problems.append(problem)
 
 
 def _is_collection(path: SettingPath) -> bool:

@@ -178,8 +178,8 @@ class _Loader:
         self._given = thresholds
         self._given_problem = given_problem
         path = directory / "pack.yaml"
-        self._document: YamlDocument = read_yaml(_read(path), str(path))
         self.problems: list[Problem] = []
+        self._document: YamlDocument = read_yaml(_read(path), str(path), self.problems)
 
     def load(self) -> Pack:
         top = self._mapping((), self._document.data, _TOP_KEYS, "pack.yaml")
@@ -188,14 +188,18 @@ class _Loader:
         settings = self._settings(top.get("settings"))
         rules_path = self._directory / "rules.yaml"
         warnings: list[Problem] = []
-        groups = load_rules(
-            _read(rules_path),
-            str(rules_path),
-            source=f"pack:{name}",
-            unknown_on_vanish=True,
-            warn=warnings.append,
-        )
         self._check_given(name, settings)
+        try:
+            groups = load_rules(
+                _read(rules_path),
+                str(rules_path),
+                source=f"pack:{name}",
+                unknown_on_vanish=True,
+                warn=warnings.append,
+            )
+        except ConfigError as error:
+            # Without its rules nothing can be said of what refers to them.
+            raise ConfigError([*self.problems, *error.problems]) from None
         groups = self._apply(settings, groups)
         groups = self._add_context(top.get("alerts"), settings, groups)
         groups = self._interval_only(top.get("interval_only"), groups)

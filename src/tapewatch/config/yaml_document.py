@@ -158,12 +158,14 @@ class YamlDocument:
         return (row + 1, indent + column) if source[indent:] == text[line - 1] else None
 
 
-def read_yaml(text: str, path: str) -> YamlDocument:
+def read_yaml(text: str, path: str, problems: list[Problem] | None = None) -> YamlDocument:
     """Read one YAML document.
 
     Args:
         text: The file's content.
         path: Its name for error messages.
+        problems: Takes what is wrong and yet leaves something to read, such as a key given twice;
+            None raises it.
 
     Raises:
         ConfigError: With every problem found and its line and column.
@@ -171,14 +173,17 @@ def read_yaml(text: str, path: str) -> YamlDocument:
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise ConfigError(
             [Problem(path, 0, 0, f"the file is larger than {MAX_BYTES // 1024} KiB")],
-            next_step="split it into several files",
+            next_step="split rules into several files; a configuration names them below rules",
         )
-    problems: list[Problem] = []
-    root = _Composer(path, problems).compose(text)
-    builder = _Builder(path, problems)
+    found: list[Problem] = []
+    root = _Composer(path, found).compose(text)
+    builder = _Builder(path, found)
     data = builder.build(root, ())
-    if problems:
-        raise ConfigError(sorted(problems, key=lambda p: (p.line, p.column)))
+    found.sort(key=lambda p: (p.line, p.column))
+    if found and problems is None:
+        raise ConfigError(found)
+    if problems is not None:
+        problems += found
     return YamlDocument(path, data, _LINE_END.split(text), builder.nodes, builder.keys)
 
 

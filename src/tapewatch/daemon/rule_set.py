@@ -82,7 +82,7 @@ def load_rule_set(config: LoadedConfig) -> RuleSet:
     try:
         catalogue = MetricCatalogue({d.name: d for d in definitions}.values())
     except ValueError as error:
-        problems.append(Problem("packs", 0, 0, str(error)))
+        problems.append(problem_at(config.origin(("packs",)), f"packs: {error}"))
         catalogue = MetricCatalogue()
     if problems:
         raise ConfigError(problems)
@@ -134,7 +134,7 @@ def _rule_files(config: LoadedConfig, problems: list[Problem]) -> Sequence[Path]
         place = str(config.beside_file(Path(pattern)))
         matches = sorted(glob.glob(place, recursive=True))  # noqa: PTH207
         if not matches:
-            message = f"rules[{index}]: no file matches {pattern!r}; looked for {place}"
+            message = f"rules: no file matches {pattern!r}; looked for {place}"
             problems.append(problem_at(config.origin(("rules", index)), message))
         found |= dict.fromkeys(Path(match) for match in matches)
     return list(found)

@@ -18,6 +18,7 @@ from tapewatch.alerts.acknowledge import UnknownAlertError
 from tapewatch.alerts.record import format_time
 from tapewatch.daemon.core import Core
 from tapewatch.daemon.own_families import own_families
+from tapewatch.daemon.refused_reload import RefusedReload, configuration_health
 from tapewatch.daemon.view import (
     SLOW_ROUND_NS,
     Painter,
@@ -93,6 +94,7 @@ class DaemonService:
         data_dir: Path,
         config_view: Callable[[], Mapping[str, Any]],
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
+        refused_reload: Callable[[], RefusedReload | None],
     ) -> None:
         self._clock = clock
         self._core = core
@@ -109,6 +111,7 @@ class DaemonService:
         self._data_dir = data_dir
         self._config_view = config_view
         self._reload = reload
+        self._refused_reload = refused_reload
         self._started_ns = clock.now_ns()
         self._columns: dict[str, tuple[Labels, ...]] = {}
         self.draining = False
@@ -151,6 +154,7 @@ class DaemonService:
             "evaluation": self._evaluation(),
             "storage": _storage(picture),
             "clock": _clock_health(picture),
+            "configuration": configuration_health(self._refused_reload(), self._zone),
             "alerts": alert_status(picture.active),
         }
         for receiver in self.receivers():
@@ -200,6 +204,7 @@ class DaemonService:
         picture = self.picture
         counts = self._core.counts
         health = self.health()
+        refused = self._refused_reload()
         return {
             "version": __version__,
             "data_dir": str(self._data_dir),
@@ -223,6 +228,7 @@ class DaemonService:
             "commits": counts.commits,
             "commit_failures": counts.commit_failures,
             "storage": picture.storage_reason or "ok",
+            "configuration": "ok" if refused is None else refused.sentence(self._zone),
             "clock_deviation_seconds": picture.clock_deviation_s,
             "unreadable_tapes": picture.unreadable_tapes,
             "receivers": list(self.receivers()),

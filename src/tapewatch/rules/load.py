@@ -60,9 +60,10 @@ def load_rules(
     Raises:
         ConfigError: With every problem found and its line and column.
     """
-    loader = _Loader(
-        read_yaml(text, path), source or path, default_interval_ns, event_driven, unknown_on_vanish
-    )
+    problems: list[Problem] = []
+    document = read_yaml(text, path, problems)
+    loader = _Loader(document, source or path, default_interval_ns, event_driven, unknown_on_vanish)
+    loader.problems = problems
     groups = loader.load()
     if loader.problems:
         raise ConfigError(sorted(loader.problems, key=lambda p: (p.line, p.column)))

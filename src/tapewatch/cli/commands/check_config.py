@@ -43,14 +43,10 @@ def check_config(
 
 def check_and_tell(path: Path | None, *, flags: Sequence[FlagValue], json_output: bool) -> int:
     """Check, print what was found, and return the exit code."""
-    from tapewatch.cli.commands.run_daemon import check_receivers
-    from tapewatch.config.load import load_config
-    from tapewatch.daemon.rule_set import load_rule_set
+    from tapewatch.daemon.whole_config import load_whole
 
     try:
-        loaded = load_config(path, flags=flags)
-        check_receivers(loaded)
-        rules = load_rule_set(loaded)
+        loaded, rules = load_whole(path, flags=flags)
     except ConfigError as error:
         if not json_output:
             raise

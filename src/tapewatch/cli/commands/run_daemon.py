@@ -57,17 +57,16 @@ def run(
         return check_and_tell(config, flags=flags, json_output=False)
     import structlog
 
-    from tapewatch.config.load import load_config
+    from tapewatch.daemon.whole_config import load_whole
 
-    loaded = load_config(config, flags=flags)
-    check_receivers(loaded)
+    loaded, rules = load_whole(config, flags=flags)
     sink = start_logs(loaded)
     for warning in loaded.warnings:
         structlog.get_logger(component="monitoring").warning("config_warning", message=warning)
     try:
         from tapewatch.daemon import run_daemon
 
-        return run_daemon(loaded)
+        return run_daemon(loaded, rules)
     finally:
         sink.close()
 
@@ -93,28 +92,6 @@ def start_logs(loaded: LoadedConfig) -> LogSink:
     return configure_logs(
         level=settings.level, form=settings.format, file=file, secrets=loaded.secrets()
     )
-
-
-def check_receivers(loaded: LoadedConfig) -> None:
-    """Refuse a webhook that its receiver would refuse, with its place in the file.
-
-    Raises:
-        ConfigError: With every such webhook.
-    """
-    from tapewatch.config.model import WebhookReceiverSettings
-    from tapewatch.model.errors import ConfigError
-    from tapewatch.notify.webhook import WebhookSettings
-
-    problems = []
-    for index, receiver in enumerate(loaded.settings.receivers):
-        if isinstance(receiver, WebhookReceiverSettings):
-            try:
-                WebhookSettings(loaded.webhook_url(receiver), loaded.webhook_secret(receiver))
-            except ValueError as error:
-                path = ("receivers", index, "url")
-                problems.append(loaded.problem(path, f"receivers[{index}].url: {error}"))
-    if problems:
-        raise ConfigError(problems)
 
 
 def flag_values(
