@@ -78,6 +78,7 @@ class MonitoringService:
         except Exception as error:
             # Trading comes first: the engine runs on, unwatched, and says so once.
             _log.error("monitoring is off: %s: %s", type(error).__name__, error, extra=_MONITORING)
+            self.close()
 
     def _start(
         self,
