@@ -388,10 +388,10 @@ class RuleEvaluator:
         """Prove that the arrivals change nothing, and note them as evaluated."""
         if run.prefilter is None or run.alerts is None or run.pending or self._newest is None:
             return False
-        last = max(arrived, key=_last)
-        unasked = [feed for feed in run.prefilter.feeds if not feed.loaded]
-        if unasked:
-            refresh(unasked, self._newest, int(last[0]), int(last[-1]))
+        last = arrived[0] if len(arrived) == 1 else max(arrived, key=_last)
+        for feed in run.prefilter.feeds:
+            if not feed.loaded:
+                refresh((feed,), self._newest, int(last[0]), int(last[-1]))
         if not run.prefilter.proves_steady(run.alerts, last):
             return False
         run.last_ns = max(run.last_ns, int(last[-1]))

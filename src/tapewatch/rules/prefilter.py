@@ -250,24 +250,22 @@ class Prefilter:
         self._used: dict[tuple[Matcher, ...], Feed] = {}
         self._feeds = feeds
         self._condition = self._read(expr)
+        self.feeds = tuple(self._used.values())
+        """What must be refreshed before ``proves_steady`` is asked."""
         self.is_useful = not _may_be_true_always(self._condition)
         """False when the expression is one that can never be bounded."""
         if self.is_useful:
             for matchers, feed in self._used.items():
                 feeds.setdefault(matchers, feed)
 
-    @property
-    def feeds(self) -> Sequence[Feed]:
-        """What must be refreshed before ``proves_steady`` is asked."""
-        return tuple(self._used.values())
-
     def proves_steady(self, alerts: RuleAlerts, times: Times) -> bool:
         """Return True when no alert of the rule can change at these instants.
 
         The values of firing and pending alerts are brought up to date on the way.
         """
-        if any(feed.unsure for feed in self._used.values()):
-            return False
+        for feed in self.feeds:
+            if feed.unsure:
+                return False
         if not alerts.episodes:
             return not _may_be_true(self._condition)
         condition = self._condition
