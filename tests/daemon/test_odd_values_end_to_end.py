@@ -209,3 +209,30 @@ def test_errors_that_the_engine_names_raise_the_alerts_for_them(
 
     expected = {"sentiment_failures_high": "WARNING", "authentication_failed": "CRITICAL"}
     eventually(lambda: raised() == expected, f"{expected} to be raised, not {raised()}")
+
+
+@pytest.mark.requirement("S5-56", "F58")
+def test_null_is_no_value_and_nan_is_an_invalid_one_whatever_else_arrives(
+    running: DaemonProcess, recorder: Recorder
+) -> None:
+    def invalid() -> tuple[float, float]:
+        name = "tapewatch_engine_invalid"
+        return (
+            metric(running, f'{name}{{engine="odd"}}'),
+            metric(running, f'{name}_values_total{{engine="odd"}}'),
+        )
+
+    def marked(value: float) -> None:
+        recorder.record_metric("marker", value)
+        eventually(lambda: metric(running, 'marker{engine="odd"}') == value, "it to be read")
+
+    recorder.record_tick({"artifacts": {"teacher_model_age_hours": None}, "pnl": {"daily": 1.0}})
+    marked(1)
+    assert invalid() == (0, 0)
+
+    recorder.record_tick({"pnl": {"daily": math.nan}})
+    marked(2)
+    eventually(lambda: invalid() == (1, 1), "the value to be counted, and to stay the newest")
+
+    recorder.record_tick({"pnl": {"daily": 1.0}})
+    eventually(lambda: invalid() == (0, 1), "a good value to end that")

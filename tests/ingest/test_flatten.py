@@ -65,6 +65,7 @@ def test_nothing_becomes_nan_and_a_foreign_object_is_counted() -> None:
     assert math.isnan(flat.numbers["a"])
     assert math.isnan(flat.numbers["b"])
     assert set(flat.numbers) == {"a", "b"}
+    assert flat.nothing == 1
     assert flat.refused == 2
 
 

@@ -36,18 +36,20 @@ class Flattened:
     """One tick as numbers.
 
     ``numbers`` maps a dotted path to a float, NaN where the engine gave NaN or nothing; booleans
-    are 0 and 1, a list is its count. ``times`` maps a path that held an ISO time to Unix
-    seconds. ``texts`` holds other strings. ``refused`` counts values that are none of these or
-    lay beyond the caps.
+    are 0 and 1, a list is its count. ``nothing`` counts those that are NaN for nothing: null is
+    how the schema says that there is no value, NaN is a figure gone wrong. ``times`` maps a path
+    that held an ISO time to Unix seconds. ``texts`` holds other strings. ``refused`` counts values
+    that are none of these or lay beyond the caps.
     """
 
-    __slots__ = ("numbers", "refused", "texts", "times")
+    __slots__ = ("nothing", "numbers", "refused", "texts", "times")
 
     def __init__(self) -> None:
         self.numbers: dict[str, float] = {}
         self.times: dict[str, float] = {}
         self.texts: dict[str, str] = {}
         self.refused = 0
+        self.nothing = 0
 
 
 def flatten(tick: Mapping[str, object]) -> Flattened:
@@ -62,6 +64,7 @@ def flatten(tick: Mapping[str, object]) -> Flattened:
                 out.times[path] = moment
         elif value is None:
             out.numbers[path] = math.nan
+            out.nothing += 1
         elif isinstance(value, (bool, int, float)):
             try:
                 out.numbers[path] = float(value)

@@ -22,6 +22,9 @@ from tapewatch.tape.layout import RecordKind
 from tapewatch.tape.reader import TapeReader
 from tapewatch.tape.types import FrameRun, TapeBatch, TapePosition, TapeRecord
 
+INVALID_NS = 30 * SECOND
+"""NaN in a table that got nothing since counts as recent for so long."""
+
 FUTURE_TOLERANCE_NS = 5 * SECOND
 """Stamps further ahead than this are refused and counted."""
 
@@ -91,7 +94,6 @@ class TapeSource:
         self.reader = TapeReader(path, position)
         self.labels = labels
         self.counts = counts or TapeCounts()
-        self.invalid_recently = False
         self.last_tick_ns: int | None = None
         self.wall_deviation_ns = 0
         """Wall clock minus steady timeline, as the daemon last measured it."""
@@ -99,11 +101,18 @@ class TapeSource:
         self._catalogue = catalogue
         self._map_time = map_time
         self._tables: dict[_Key, _Columns] = {}
+        self._invalid_ns: dict[int, int] = {}
+        self._newest_ns = 0
 
     @property
     def id(self) -> str:
         """The tape's identity: the key of its offset in the stores."""
         return f"tape:{self.reader.header.tape_id}"
+
+    @property
+    def invalid_recently(self) -> bool:
+        """Whether NaN is among the newest values of anything on this tape that still arrives."""
+        return any(at > self._newest_ns - INVALID_NS for at in self._invalid_ns.values())
 
     def series(self) -> list[Labels]:
         """Return every series this tape has fed."""
@@ -186,6 +195,7 @@ class TapeSource:
         # Ticks that arrived as dictionaries are gathered by shape, so that a run of them costs
         # one append.
         pending: dict[_Key, tuple[list[int], list[list[float]]]] = {}
+        nothing: dict[_Key, int] = {}
         for record in records:
             time_ns = self._map_time(record.mono_ns)
             if record.kind is RecordKind.TICK:
@@ -200,6 +210,7 @@ class TapeSource:
                 rows = pending.setdefault(key, ([], []))
                 rows[0].append(time_ns)
                 rows[1].append([*flat.numbers.values(), *times.values()])
+                nothing[key] = nothing.get(key, 0) + flat.nothing
             elif record.frame_ring:
                 self._unregistered(record, time_ns, batch, counts, now_ns)
             else:
@@ -212,6 +223,7 @@ class TapeSource:
                 batch,
                 counts,
                 now_ns,
+                nothing=nothing[shape],
             )
 
     def _unregistered(
@@ -268,7 +280,10 @@ class TapeSource:
         batch: IngestBatch,
         counts: TapeCounts,
         now_ns: int,
+        *,
+        nothing: int = 0,
     ) -> None:
+        """Append rows; ``nothing`` of their NaN cells stand for values that the engine left out."""
         if known.columns is not None:
             values = values[:, known.columns]
         if len(times) > 1 and bool((times[1:] < times[:-1]).any()):
@@ -282,9 +297,14 @@ class TapeSource:
             times, values = times[:timely], values[:timely]
             if not timely:
                 return
-        invalid = int(np.isnan(values).sum())
+        invalid = max(int(np.isnan(values).sum()) - nothing, 0)
         counts.invalid_values += invalid
-        self.invalid_recently = invalid > 0
+        newest = int(times[-1])
+        self._newest_ns = max(self._newest_ns, newest)
+        if invalid:
+            self._invalid_ns[id(known)] = newest
+        elif self._invalid_ns:
+            self._invalid_ns.pop(id(known), None)
         known.table.append(times, values)
         for name in known.names:
             batch.touch(name, times)
