@@ -100,7 +100,7 @@ def test_a_spike_is_read_whole_shown_right_and_delays_no_alert(
     check_left_behind(tmp_path, running)
 
 
-@pytest.mark.requirement("F52", "P1", "F8")
+@pytest.mark.requirement("F52", "P1", "F8", "S5-28")
 def test_what_a_spike_overwrites_is_counted_and_the_urgent_is_what_stays(
     daemon: Any, engine: Any, sink: Any, tmp_path: Path
 ) -> None:
