@@ -236,3 +236,8 @@ def test_null_is_no_value_and_nan_is_an_invalid_one_whatever_else_arrives(
 
     recorder.record_tick({"pnl": {"daily": 1.0}})
     eventually(lambda: invalid() == (0, 1), "a good value to end that")
+
+    for value in (1.0, None, 1.0, None):
+        recorder.record_tick({"model_age": value})
+    marked(3)
+    assert invalid() == (0, 1)

@@ -187,7 +187,7 @@ class TapeSource:
             labels = self.labels.merged(dict(run.layout.labels))
             known = self._open((run.layout.id,), run.layout.paths, _NO_TIMES, labels, counts)
         times = run.mono_ns + self._map_time(0)
-        self._append(known, times, run.values, batch, counts, now_ns)
+        self._append(known, times, run.values, batch, counts, now_ns, nothing=run.nothing)
 
     def _records(
         self, records: list[TapeRecord], batch: IngestBatch, counts: TapeCounts, now_ns: int

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from struct import Struct
+
+from tapewatch.tape.layout import NOTHING_BITS
 
 TYPE_CHECKING = False  # importing typing would cost an engine milliseconds
 if TYPE_CHECKING:
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 MAX_ITEMS = 10_000
 MAX_TEXT = 4096
+NOTHING: float = Struct("<d").unpack(NOTHING_BITS.to_bytes(8, "little"))[0]
 _INT64 = 1 << 63
 _UINT64 = 1 << 64
 
@@ -29,9 +33,12 @@ def is_number(value: object) -> bool:
 
 
 def as_double(value: Any, replaced: Callable[[], None]) -> float:
-    """Return a value as a double; NaN for None, and NaN with a call of ``replaced`` if it fails."""
+    """Return a value as a double; for None the NaN that means nothing, another one if it fails.
+
+    ``replaced`` is called for each value that fails.
+    """
     if value is None:
-        return math.nan
+        return NOTHING
     try:
         return float(value)
     except Exception:

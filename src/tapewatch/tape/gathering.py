@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tapewatch.tape.layout import RecordKind
+from tapewatch.tape.layout import NOTHING_BITS, RecordKind
 from tapewatch.tape.types import FrameRun, Layout, TapeRecord
 
 _Part = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.uint64]]
@@ -59,6 +59,7 @@ class Gathering:
         for layout, parts in self._parts.values():
             mono, values, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
             # An engine's NaN may carry any bits, also those that mean "stale" further on.
+            nothing = int((values.view(np.uint64) == np.uint64(NOTHING_BITS)).sum())
             values[np.isnan(values)] = np.nan
-            found.append(FrameRun(layout, mono, values, numbers))
+            found.append(FrameRun(layout, mono, values, numbers, nothing))
         return found

@@ -36,6 +36,9 @@ LAYOUT_OFFSET = STATUS + STATUS_BYTES
 LAYOUT_SLOTS = 2048
 """Room for the 2,000 series that a recorder may have, each with a layout of its own."""
 
+NOTHING_BITS = 0x7FF8_0000_0000_0A05
+"""The NaN of a frame's field that had no value: the engine gave None, not a figure gone wrong."""
+
 SLOT = 256
 SLOT_SHIFT = 8
 MIN_SLOTS = 64

@@ -60,9 +60,11 @@ class FrameRun:
     mono_ns: npt.NDArray[np.int64]
     """CLOCK_MONOTONIC of each frame, shape (n,). Threads may make it step back a little."""
     values: npt.NDArray[np.float64]
-    """Shape (n, k). NaN where the engine gave NaN, or None in a field that had been a number."""
+    """Shape (n, k). NaN where the engine gave NaN or None."""
     numbers: npt.NDArray[np.uint64]
     """Record numbers in the frame ring, shape (n,)."""
+    nothing: int
+    """How many of the values are NaN for nothing: the engine gave None."""
 
 
 @dataclass(frozen=True, slots=True)
