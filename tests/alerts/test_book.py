@@ -399,6 +399,19 @@ def test_receivers_that_want_it_hear_who_has_the_alert() -> None:
     assert again.notifications[0].key != taken.notifications[0].key
 
 
+def test_an_alert_taken_again_without_a_note_keeps_the_one_it_has() -> None:
+    desk = Desk()
+    loss = alert()
+    desk.see(0, fires(loss))
+    desk.book.acknowledge(loss.id, "mira", "looking", at(1))
+    (taken,) = desk.book.acknowledge(loss.id, "jon", "", at(2)).alerts
+    assert taken.acknowledged is not None
+    assert (taken.acknowledged.by, taken.acknowledged.note) == ("jon", "looking")
+    (taken,) = desk.book.acknowledge(loss.id, "jon", "sold", at(3)).alerts
+    assert taken.acknowledged is not None
+    assert taken.acknowledged.note == "sold"
+
+
 def test_acknowledging_what_is_not_active_says_what_is() -> None:
     desk = Desk()
     desk.see(0, fires(alert()))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tapewatch.record import Recorder
 from tapewatch.testing.daemon import eventually
 
 pytestmark = pytest.mark.requirement("S5-85")
@@ -222,6 +223,23 @@ class TestAck:
         assert alert["acknowledged"] is True
         assert alert["acknowledgement"]["note"] == "selling"
         assert "taken" in live.run("status").stdout
+
+    @pytest.mark.requirement("S5-74")
+    def test_all_alerts_of_a_rule_are_answered_and_a_note_outlives_a_second_taking(
+        self, live
+    ) -> None:
+        with Recorder("value", data_dir=live.data_dir) as other:
+            other.record_tick({"pnl": {"daily": -5.0}})
+            live.tick(-300.0)
+            live.until_alerts("losing", "losing")
+            answer = live.json("ack", "losing", "--by", "maria", "--note", "selling")
+            assert [a["rule"] for a in answer["alerts"]] == ["losing", "losing"]
+            assert answer["alert"] == answer["alerts"][0]
+            done = live.run("ack", "losing", "--by", "jon")
+            assert done.stdout == "losing: 2 alerts taken by jon\n"
+            for alert in live.json("status")["alerts"]:
+                assert alert["acknowledgement"]["by"] == "jon"
+                assert alert["acknowledgement"]["note"] == "selling"
 
     def test_an_alert_that_does_not_exist_is_an_error(self, calm) -> None:
         done = calm.run("ack", "nothing")

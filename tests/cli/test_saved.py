@@ -98,6 +98,32 @@ def test_taking_an_alert_needs_a_daemon(left_behind) -> None:
     assert "start it with: tapewatch run" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ack", "losing", "--json"),
+        ("retire", "momentum", "--json"),
+        ("metrics", "nothing_of_this_name", "--json"),
+        ("metrics", "nothing_of_this_name", "--format", "json"),
+        ("metrics", "export", "nothing_of_this_name", "--json"),
+        ("query", "sum(", "--json"),
+    ],
+)
+def test_a_failure_is_json_where_json_was_asked_for(left_behind, arguments) -> None:
+    done = left_behind.run(*arguments)
+    said = json.loads(done.stdout)
+    assert done.returncode == said["exit_code"] == 1
+    assert {"error", "message", "next_step"} <= said.keys()
+    assert said["message"].splitlines()[0] in done.stderr
+
+
+def test_an_export_says_json_as_every_command_does(left_behind) -> None:
+    done = left_behind.run("metrics", "export", "pnl_daily", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["metric"] for row in rows} == {"pnl_daily"}
+    assert len(rows) == 22
+
+
 def test_looking_changes_no_byte_of_what_was_saved(left_behind) -> None:
     before = contents(left_behind.data_dir)
     for arguments in (["status"], ["health"], ["metrics"], ["query", "pnl_daily"], ["doctor"]):

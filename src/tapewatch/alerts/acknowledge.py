@@ -76,5 +76,7 @@ def carry_over(known: Alert | None, coming: Alert) -> Alert:
 
 
 def take(alert: Alert, ack: Acknowledgement) -> Transition:
-    """Return the alert in the hands of a person."""
+    """Return the alert in the hands of a person; without a new note the earlier one stays."""
+    if not ack.note and alert.acknowledged is not None:
+        ack = replace(ack, note=alert.acknowledged.note)
     return Transition(replace(alert, acknowledged=ack), alert.state, ack.at_ns)

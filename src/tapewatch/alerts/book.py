@@ -123,7 +123,7 @@ class AlertBook:
         """Put an alert into the hands of a person.
 
         Lower levels of the same family go with it: they are the same trouble. Taking an alert
-        again changes the name and the note.
+        again changes the name, and the note if there is a new one.
 
         Args:
             target: An alert id, a fingerprint, or a rule's name (all its active alerts).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ from tapewatch.cli.commands import (
     version,
 )
 from tapewatch.cli.metrics_group import MetricsGroup
-from tapewatch.cli.telling import PROGRAM, tell_error
+from tapewatch.cli.telling import PROGRAM, failure, tell_error
 from tapewatch.model.errors import TapewatchError
 
 COMPLETE = "_TAPEWATCH_COMPLETE"
@@ -146,8 +147,17 @@ def execute(arguments: list[str]) -> int:
         return exit_codes.USAGE
     except TapewatchError as error:
         tell_error(error)
+        if _asked_for_json(arguments):
+            output.print_json(failure(error, exit_codes.FAILED))
         return exit_codes.FAILED
     return result if isinstance(result, int) else exit_codes.OK
+
+
+def _asked_for_json(arguments: list[str]) -> bool:
+    """Return whether a program reads the answer; the command itself may not have come that far."""
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    after_format = ("--format", "json") in itertools.pairwise(words)
+    return "--json" in words or "--format=json" in words or after_format
 
 
 def _pipe_closed() -> int:

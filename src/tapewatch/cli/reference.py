@@ -43,7 +43,9 @@ say so: what nobody watches is never called healthy.
 
 Tables are drawn on a terminal and plain elsewhere; `NO_COLOR` turns colours off. Text from
 engines, rules and receivers is shown with its control characters escaped. `--json` prints one
-exact JSON document for programs, `tail --json` the lines of the alert files as they are.
+exact JSON document for programs, `tail --json` the lines of the alert files as they are. A command
+that fails prints an object with `error` (a code), `exit_code`, `message` and `next_step` instead,
+for a wrong configuration also `problems`; wrong usage is told on standard error alone.
 Everything that is not the answer goes to standard error.
 
 ## Environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from tapewatch.model.errors import ConfigError, TapewatchError
 from tapewatch.model.terminal import escape_controls
@@ -14,6 +15,22 @@ class NotThereError(TapewatchError):
     """Nothing has the name that was asked for."""
 
     code = "not_found"
+
+
+def failure(error: TapewatchError, exit_code: int) -> dict[str, Any]:
+    """Return a failure for programs: with ``--json`` it is what is on standard output."""
+    out: dict[str, Any] = {
+        "error": error.code,
+        "exit_code": exit_code,
+        "message": error.message,
+        "next_step": error.next_step,
+    }
+    if isinstance(error, ConfigError):
+        out["problems"] = [
+            {"path": p.path, "line": p.line, "column": p.column, "message": p.message}
+            for p in error.problems
+        ]
+    return out
 
 
 def tell(text: str) -> None:

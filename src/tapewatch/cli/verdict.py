@@ -7,7 +7,7 @@ from typing import Any
 
 from tapewatch.cli import exit_codes
 from tapewatch.cli.output import print_json
-from tapewatch.cli.telling import tell_error
+from tapewatch.cli.telling import failure, tell_error
 from tapewatch.model.errors import TapewatchError
 from tapewatch.model.health import HealthStatus, worst
 from tapewatch.model.severity import AlertSeverity
@@ -62,12 +62,6 @@ def answered(work: Callable[[], int], *, json_output: bool) -> int:
     except TapewatchError as error:
         tell_error(error)
         if json_output:
-            print_json(
-                {
-                    "status": HealthStatus.UNKNOWN,
-                    "exit_code": exit_codes.UNKNOWN,
-                    "message": error.message,
-                    "error": error.code,
-                }
-            )
+            said = failure(error, exit_codes.UNKNOWN)
+            print_json({"status": HealthStatus.UNKNOWN, **said})
         return exit_codes.UNKNOWN

@@ -288,8 +288,10 @@ class DaemonService:
         found.sort(key=lambda alert: alert.updated_at_ns, reverse=True)
         return [record_of(alert, self._zone, picture.told_ms) for alert in found[:limit]]
 
-    async def acknowledge(self, alert_ref: str, *, by: str, note: str) -> Mapping[str, Any]:
-        """Put an alert into a person's hands."""
+    async def acknowledge(
+        self, alert_ref: str, *, by: str, note: str
+    ) -> Sequence[Mapping[str, Any]]:
+        """Put alerts into a person's hands."""
         future = self._core.submit(lambda: self._core.acknowledge(alert_ref, by, note))
         try:
             taken = await asyncio.wrap_future(future)
@@ -300,7 +302,10 @@ class DaemonService:
                     f"{alert_ref!r} is over already", next_step="see tapewatch status"
                 ) from error
             raise NotFoundError(error.message, next_step=error.next_step) from error
-        return record_of(taken[0], self._zone, self.picture.told_ms)
+        named = [a for a in taken if alert_ref in (a.id, a.rule, a.fingerprint)]
+        others = [a for a in taken if a not in named]
+        told_ms = self.picture.told_ms
+        return [record_of(alert, self._zone, told_ms) for alert in (*named, *others)]
 
     async def retire(self, name: str) -> Mapping[str, Any]:
         """Forget an engine that will not come back."""

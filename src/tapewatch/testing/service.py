@@ -138,8 +138,10 @@ class FakeService:
         found.sort(key=lambda alert: alert.updated_at_ns, reverse=True)
         return [self._record(alert) for alert in found[:limit]]
 
-    async def acknowledge(self, alert_ref: str, *, by: str, note: str) -> Mapping[str, Any]:
-        """Put an acknowledgement on the alert with this id or rule name.
+    async def acknowledge(
+        self, alert_ref: str, *, by: str, note: str
+    ) -> Sequence[Mapping[str, Any]]:
+        """Put an acknowledgement on the active alerts with this id or rule name.
 
         Raises:
             NotFoundError: There is none.
@@ -147,18 +149,22 @@ class FakeService:
         """
         if self.fail_with is not None:
             raise self.fail_with
-        for index, alert in enumerate(self.all_alerts):
-            if alert_ref not in (alert.id, alert.rule):
-                continue
-            if not alert.is_active:
-                raise ConflictError(f"alert {alert.id} is over", next_step="nothing is left to do")
-            taken = replace(alert, acknowledged=Acknowledgement(by, self.now_ns(), note))
-            self.all_alerts[index] = taken
-            self.version += 1
-            return self._record(taken)
-        raise NotFoundError(
-            f"there is no alert {alert_ref[:128]!r}", next_step="see /api/tapewatch/alerts"
-        )
+        named = [i for i, a in enumerate(self.all_alerts) if alert_ref in (a.id, a.rule)]
+        active = [i for i in named if self.all_alerts[i].is_active]
+        if not named:
+            raise NotFoundError(
+                f"there is no alert {alert_ref[:128]!r}", next_step="see /api/tapewatch/alerts"
+            )
+        if not active:
+            over = self.all_alerts[named[0]].id
+            raise ConflictError(f"alert {over} is over", next_step="nothing is left to do")
+        for index in active:
+            alert = self.all_alerts[index]
+            kept = note or (alert.acknowledged.note if alert.acknowledged else "")
+            ack = Acknowledgement(by, self.now_ns(), kept)
+            self.all_alerts[index] = replace(alert, acknowledged=ack)
+        self.version += 1
+        return [self._record(self.all_alerts[index]) for index in active]
 
     async def retire(self, name: str) -> Mapping[str, Any]:
         """Forget an engine that has stopped or crashed.

@@ -237,13 +237,17 @@ class Service(Protocol):
         """
         ...
 
-    async def acknowledge(self, alert_ref: str, *, by: str, note: str) -> Mapping[str, Any]:
-        """Record, durably, that a person took an alert; return its record.
+    async def acknowledge(
+        self, alert_ref: str, *, by: str, note: str
+    ) -> Sequence[Mapping[str, Any]]:
+        """Record, durably, that a person took an alert; return the records of all that were taken.
+
+        Those that the reference names come first, then lower levels of the same trouble.
 
         Args:
             alert_ref: An alert's id or its rule's name (then every active alert of the rule).
             by: Who takes it.
-            note: Free text; may be empty.
+            note: Free text; if empty, an earlier note stays.
 
         Raises:
             NotFoundError: Nothing has this id or name.

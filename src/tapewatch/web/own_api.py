@@ -46,8 +46,8 @@ def own_routes(service: Service, stream: LiveStream) -> list[Route]:
         refuse_unknown(body, ("by", "note"))
         by = text_field(body, "by", max_length=_MAX_BY, required=True).strip()
         note = text_field(body, "note", max_length=_MAX_NOTE)
-        record = await service.acknowledge(request.path_params["ref"], by=by, note=note)
-        return json_response({"alert": record})
+        records = await service.acknowledge(request.path_params["ref"], by=by, note=note)
+        return json_response({"alert": records[0], "alerts": records})
 
     async def engines(request: Request) -> Response:
         return json_response({"engines": service.engines()})

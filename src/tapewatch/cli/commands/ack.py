@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -32,7 +33,8 @@ def ack(
 ) -> int:
     """Take an alert, so that everybody knows who has it.
 
-    Reminders end; the alert itself stays until it resolves.
+    Reminders end; the alert itself stays until it resolves. Taken again without a note, it keeps
+    the one it has.
 
     Examples:
 
@@ -54,9 +56,12 @@ def ack(
     if json_output:
         output.print_json(answer)
     else:
-        record = answer.get("alert", {})
-        rule = escape_controls(str(record.get("rule", alert)), 80)
-        output.line(f"{rule}: taken by {escape_controls(by or _me(), 80)}")
+        counts = Counter(str(record.get("rule", alert)) for record in answer.get("alerts", ()))
+        for rule, count in counts.items():
+            taken = "taken" if count == 1 else f"{count} alerts taken"
+            output.line(
+                f"{escape_controls(rule, 80)}: {taken} by {escape_controls(by or _me(), 80)}"
+            )
     return exit_codes.OK
 
 

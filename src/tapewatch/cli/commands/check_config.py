@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapewatch.cli import exit_codes, options, output
-from tapewatch.cli.telling import tell
+from tapewatch.cli.telling import failure, tell
 from tapewatch.cli.verdict import counted
 from tapewatch.model.errors import ConfigError
 from tapewatch.model.terminal import escape_controls
@@ -50,11 +50,7 @@ def check_and_tell(path: Path | None, *, flags: Sequence[FlagValue], json_output
     except ConfigError as error:
         if not json_output:
             raise
-        problems = [
-            {"path": p.path, "line": p.line, "column": p.column, "message": p.message}
-            for p in error.problems
-        ]
-        output.print_json({"ok": False, "problems": problems, "next_step": error.next_step})
+        output.print_json({"ok": False, **failure(error, exit_codes.FAILED)})
         return exit_codes.FAILED
     where = str(loaded.path) if loaded.path is not None else "defaults (no configuration file)"
     counts = {

@@ -19,6 +19,7 @@ from tapewatch.cli import exit_codes, options, output
 from tapewatch.cli.place import find_place
 from tapewatch.cli.source import SeriesSource, open_source
 from tapewatch.cli.telling import NotThereError, tell
+from tapewatch.cli.verdict import counted
 from tapewatch.cli.when import moment
 from tapewatch.model.clock import MILLISECOND, MINUTE, SECOND
 from tapewatch.model.duration import format_duration
@@ -47,6 +48,7 @@ def export(
     form: Annotated[
         ExportFormat, typer.Option("--format", help="CSV, or one JSON object in each line.")
     ] = ExportFormat.CSV,
+    json_output: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     target: Annotated[
         Path | None,
         typer.Option(
@@ -68,6 +70,8 @@ def export(
       tapewatch metrics export --since 7d -o week.csv
       tapewatch metrics export pnl_daily equity --since 2026-11-20 --format json
     """
+    if json_output:
+        form = ExportFormat.JSON
     place = find_place(config, data_dir, url, token_file)
     now_ns = time.time_ns()
     start_ns = moment(since, now_ns, place.zone, "--since")
@@ -87,7 +91,7 @@ def export(
         with _writing(target) as stream:
             count = _export(source, names, start_ns, end_ns, form, stream)
     if target is not None:
-        tell(f"wrote {count} samples of {len(names)} metrics to {target}")
+        tell(f"wrote {counted(count, 'sample')} of {counted(len(names), 'metric')} to {target}")
     return exit_codes.OK
 
 
