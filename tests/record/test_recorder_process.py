@@ -37,13 +37,13 @@ def tapes(data_dir: Path) -> list[Path]:
 
 
 def test_the_header_names_the_process(tmp_path: Path) -> None:
-    recorder = Recorder("eng/../ine", data_dir=tmp_path, cadence_s=0.25)
+    recorder = Recorder("eng..ine", data_dir=tmp_path, cadence_s=0.25)
     assert recorder.path is not None
     reader = TapeReader(Path(recorder.path))
     header = reader.header
-    assert header.engine == "eng/../ine"
+    assert header.engine == "eng..ine"
     assert Path(recorder.path).parent == tmp_path / "tapes"
-    assert Path(recorder.path).name == f"eng_.._ine-{os.getpid()}-{header.tape_id[:8]}.tape"
+    assert Path(recorder.path).name == f"eng..ine-{os.getpid()}-{header.tape_id[:8]}.tape"
     assert header.pid == os.getpid()
     assert header.pid_start_ticks == process.start_ticks() > 0
     assert header.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()

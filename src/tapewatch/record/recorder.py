@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from tapewatch.record.ticks import RecordTick
 
+MAX_NAME = 64
+_NAME_SIGNS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 FRAME_BYTES = 64 << 20
 EVENT_BYTES = 16 << 20
 MAX_SERIES = 2000
@@ -81,6 +83,7 @@ class Recorder:
         "_identity",
         "_openings",
         "_series",
+        "_told",
         "_writer",
         "encoder",
         "record_tick",
@@ -106,7 +109,9 @@ class Recorder:
         """Open a tape. If that fails, recording is off, one line is logged, and trading goes on.
 
         Args:
-            name: The engine's name: the label ``engine`` of everything recorded here.
+            name: The engine's name: the label ``engine`` of everything recorded here. At most 64
+                ASCII letters, digits, ``_``, ``.`` and ``-``, the first a letter or digit; with
+                another name recording is off.
             data_dir: The data directory; by default the one that the daemon finds too, see
                 `tapewatch.record.paths.data_directory`.
             cadence_s: Seconds between two ticks in normal operation. The daemon calls the engine
@@ -121,6 +126,7 @@ class Recorder:
         self._counters = Counters()
         self._openings: list[str] = []
         self._series: dict[Any, tuple[TapeWriter, int]] = {}
+        self._told = False
         if not enabled:
             self.record_tick = _ignore
             return
@@ -137,7 +143,7 @@ class Recorder:
             self.encoder = encoder.encode
             self._directory = os.fspath(tape_directory(data_directory(data_dir)))
             self._identity = {
-                "engine": text(str(name))[:200],
+                "engine": _checked_name(name),
                 "cadence_ns": max(0, round((cadence_s or 0) * 1e9)),
                 "boot_id": process.boot_id(),
             }
@@ -175,8 +181,8 @@ class Recorder:
             key = (name, *labels.items()) if labels else name
             number = value if type(value) is float else as_double(value, self.replaced_value)
             self._frame(_METRIC, key, (name,), labels, _ONE(number), monotonic_ns())
-        except Exception:
-            self.failed_frame()
+        except Exception as error:
+            self.failed_frame("record_metric", error, value)
 
     def record_error(self, error: BaseException | str, /, **context: object) -> None:
         """Record an error: an exception with where it was raised, or a text.
@@ -187,8 +193,8 @@ class Recorder:
         """
         try:
             self._event(_ERROR, error_body(error, context))
-        except Exception:
-            self.failed_event()
+        except Exception as fault:
+            self._failed_event("record_error", fault, error)
 
     def record_trade(self, trade: Mapping[str, Any]) -> None:
         """Record a fill, or a closed trade if the dictionary has a ``pnl``.
@@ -199,15 +205,15 @@ class Recorder:
         try:
             kind = RecordKind.TRADE_CLOSED if "pnl" in trade else RecordKind.FILL
             self._event(int(kind), trade if type(trade) is dict else dict(trade))
-        except Exception:
-            self.failed_event()
+        except Exception as error:
+            self._failed_event("record_trade", error, trade)
 
     def state(self, name: str, /, **fields: object) -> None:
         """Record that the engine entered a state, for example ``state("halted", by="risk")``."""
         try:
             self._event(_STATE, {"state": name, "fields": fields})
-        except Exception:
-            self.failed_event()
+        except Exception as error:
+            self._failed_event("state", error, name)
 
     def timer(self, name: str, /, **labels: object) -> Timer:
         """Return a timer: ``with recorder.timer("risk"): ...``, or a decorator, sync or async.
@@ -224,8 +230,8 @@ class Recorder:
             key = (_TIMER, name, *labels.items())
             paths = (f"{name}.duration_seconds", f"{name}.ok")
             self._frame(_TIMER, key, paths, labels, _TWO(seconds, ok), monotonic_ns())
-        except Exception:
-            self.failed_frame()
+        except Exception as error:
+            self.failed_frame("record_timing", error, seconds)
 
     def close(self, reason: str = "closed") -> None:
         """Say goodbye on the tape: the daemon resolves this engine's alerts. Records that come
@@ -280,19 +286,27 @@ class Recorder:
         """Count a frame for which there is no tape."""
         self._counters.add(DROPPED_FRAMES)
 
-    def failed_frame(self) -> None:
-        """Count a frame that was lost to a fault. Never raises."""
-        self._failed(DROPPED_FRAMES)
+    def failed_frame(self, method: str, error: Exception, given: object) -> None:
+        """Count a frame that was lost to a fault; log the first. Never raises."""
+        self._failed(DROPPED_FRAMES, method, error, given)
 
-    def failed_event(self) -> None:
-        """Count an event that was lost to a fault. Never raises."""
-        self._failed(DROPPED_EVENTS)
+    def _failed_event(self, method: str, error: Exception, given: object) -> None:
+        self._failed(DROPPED_EVENTS, method, error, given)
 
-    def _failed(self, index: int) -> None:
+    def _failed(self, index: int, method: str, error: Exception, given: object) -> None:
         try:
             self._counters.add(index)
-            if not self._closed:
-                self._counters.add(FAILURES)
+            if self._closed:
+                return
+            self._counters.add(FAILURES)
+            if not self._told:
+                # Once: the counters tell the rest, and no log is filled from a trading loop.
+                self._told = True
+                _warn(
+                    f"{method}, given {type(given).__name__}, could not record it: "
+                    f"{type(error).__name__}: {error}; it is dropped and counted, as all such "
+                    "calls to come"
+                )
         except Exception:  # noqa: S110 - at the recursion limit even this can fail
             pass
 
@@ -385,6 +399,19 @@ class Recorder:
         self._openings[:] = [str(os.getpid())]
         if writer is not None:
             writer.abandon()
+
+
+def _checked_name(name: object) -> str:
+    """Return an engine's name; the configuration and every label matcher take the same ones."""
+    shown = text(repr(name))[: MAX_NAME + 16]
+    if not isinstance(name, str):
+        raise TypeError(f"the engine's name must be text, found {shown}")
+    if not name or len(name) > MAX_NAME or not _NAME_SIGNS.issuperset(name) or name[0] in "_.-":
+        raise ValueError(
+            f"the engine's name is {shown} ({len(name)} characters); expected 1 to {MAX_NAME} "
+            "letters, digits, '_', '.' and '-', the first a letter or digit"
+        )
+    return name
 
 
 def _forget(key: int, _reference: object) -> None:

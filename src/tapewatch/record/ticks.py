@@ -226,8 +226,8 @@ def bind_record_tick(recorder: Recorder) -> RecordTick:
             writer.frame(_TICK, MSGPACK, recorder.encode(tick), now)
             if shape.layout is None:
                 bound = _bind_nested(tick, recorder.encoder, writer)
-        except Exception:
-            recorder.failed_frame()
+        except Exception as error:
+            recorder.failed_frame("record_tick", error, metrics)
 
     def flat_payload(shape: _Shape, tick: dict[str, Any]) -> bytes | None:
         """Return the doubles of a tick; None when it holds text or a structure this time."""
