@@ -189,3 +189,12 @@ def test_a_webhook_payload_becomes_one_notice_for_each_alert() -> None:
 def test_a_body_that_is_no_payload_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError):
         notices_in(body, 0)
+
+
+def test_a_run_too_short_for_an_alert_to_resolve_leaves_its_fault_out() -> None:
+    switches, left_out = timetable(9.0)
+    assert switches == []
+    assert Fault.SENTIMENT_FAILURES in left_out
+    switches, _ = timetable(15.5)
+    assert {s.scenario.fault for s in switches} >= {Fault.SENTIMENT_FAILURES, Fault.STALE_MODEL}
+    assert Fault.FEED_STALL not in {s.scenario.fault for s in switches}

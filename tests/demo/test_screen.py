@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,14 @@ from rich.console import Console
 from tapewatch.config.load import load_config
 from tapewatch.demo.faults import Fault
 from tapewatch.demo.ledger import Ledger, Notice
-from tapewatch.demo.runner import free_listen, run_demo
+from tapewatch.demo.runner import (
+    DemoError,
+    failure,
+    free_listen,
+    how_it_ended,
+    remove_unless_failed,
+    run_demo,
+)
 from tapewatch.demo.screen import DemoState, PlainScreen, print_summary, render
 from tapewatch.demo.settings import write_settings
 from tapewatch.demo.timetable import SCENARIOS
@@ -74,6 +82,43 @@ def test_the_summary_names_what_is_missing(state: DemoState) -> None:
     assert "missing: crash: engine_crashed (critical)" in text
     assert "unexpected: none" in text
     assert "max 3.5 ms" in text
+
+
+def summary_of(ledger: Ledger) -> str:
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    print_summary(ledger, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_note_on_stalls_stands_only_beside_a_stall(state: DemoState) -> None:
+    assert "silence" not in summary_of(state.ledger)
+    state.ledger.inject(next(s for s in SCENARIOS if s.fault is Fault.ENGINE_STALL), 0)
+    state.ledger.evidence("loop_hung", 0)
+    state.ledger.notice(Notice("heartbeat_lapsed", "critical", "paper", True, 2_010_000_000, ""))
+    assert "(a stall counts from the end of its 2 s of silence)" in summary_of(state.ledger)
+
+
+def test_a_run_that_ended_before_the_first_fault_shows_no_empty_table() -> None:
+    assert summary_of(Ledger()) == "ended before the first fault\n"
+
+
+def test_how_a_child_ended_is_told_in_words() -> None:
+    assert how_it_ended(-9) == "was killed by signal 9 (SIGKILL)"
+    assert how_it_ended(3) == "ended with exit code 3"
+
+
+def test_what_a_failed_child_left_stays_and_the_error_says_where(tmp_path: Path) -> None:
+    log = tmp_path / "daemon.log"
+    log.write_text("the last words\n")
+    with pytest.raises(DemoError) as caught, ExitStack() as stack:
+        stack.push(remove_unless_failed(tmp_path))
+        raise failure("the daemon was killed by signal 9 (SIGKILL)", log)
+    assert str(tmp_path) in caught.value.next_step
+    assert log.exists()
+    with ExitStack() as stack:
+        stack.push(remove_unless_failed(tmp_path))
+    assert not tmp_path.exists()
 
 
 def test_without_a_terminal_each_event_is_a_line(state: DemoState) -> None:

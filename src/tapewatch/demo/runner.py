@@ -12,11 +12,11 @@ import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -60,7 +60,8 @@ def run_demo(
         json_output: End with one JSON object on the last line of standard output.
         speed: Bars per second as a multiple of 20.
         listen: HOST:PORT of the page; None = 127.0.0.1:8090, or a free port when that is taken.
-        data_dir: Keep everything there; None = a temporary directory, removed at the end.
+        data_dir: Keep everything there; None = a temporary directory, removed at the end unless
+            daemon or engine failed.
         open_page: Open the page in the default browser.
 
     Raises:
@@ -71,7 +72,8 @@ def run_demo(
     with ExitStack() as stack:
         if data_dir is None:
             directory = Path(tempfile.mkdtemp(prefix="tapewatch-demo-"))
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            # What a failed child leaves is evidence: it stays, and the error says where.
+            stack.push(remove_unless_failed(directory))
         else:
             directory = data_dir
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,10 +92,45 @@ def run_demo(
 
 
 def failure(what: str, log_file: Path) -> DemoError:
-    """Show the end of a child's output, which goes away with the run, and return the error."""
+    """Show the end of a child's output and return the error."""
     data = log_file.read_bytes()[-LOG_TAIL_BYTES:]
     print(data.decode("utf-8", "replace"), file=sys.stderr)
-    return DemoError(what, next_step="the end of its output stands above")
+    return DemoError(
+        what, next_step=f"the end of its output stands above; everything is in {log_file.parent}"
+    )
+
+
+def how_it_ended(code: int) -> str:
+    """Return a child's exit code in words.
+
+    >>> how_it_ended(-9)
+    'was killed by signal 9 (SIGKILL)'
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = f" ({signal.Signals(-code).name})"
+    except ValueError:
+        name = ""
+    return f"was killed by signal {-code}{name}"
+
+
+def remove_unless_failed(
+    directory: Path,
+) -> Callable[
+    [type[BaseException] | None, BaseException | None, TracebackType | None], bool | None
+]:
+    """Return what leaves a context: it removes the directory, unless a child has failed."""
+
+    def leave(
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, DemoError):
+            shutil.rmtree(directory, ignore_errors=True)
+
+    return leave
 
 
 def free_listen() -> str:
@@ -151,6 +188,8 @@ class DemoRun:
         self._screen = open_screen(self._state, quiet_stdout=quiet_stdout)
         try:
             self._await_daemon(daemon)
+            if self.interrupted:
+                return True
             with self._screen:
                 self._say("bold", f"daemon ready; live page: {url}")
                 if open_page and has_display():
@@ -169,11 +208,11 @@ class DemoRun:
 
     def _await_daemon(self, daemon: DaemonChild) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not daemon.is_ready():
+        while not self.interrupted and not daemon.is_ready():
             code = daemon.process.poll()
             if code is not None:
-                raise failure(f"the daemon ended with exit code {code}", daemon.log_file)
-            if time.monotonic() > deadline or self.interrupted:
+                raise failure(f"the daemon {how_it_ended(code)}", daemon.log_file)
+            if time.monotonic() > deadline:
                 raise failure(f"the daemon was not ready in {READY_SECONDS:.0f} s", daemon.log_file)
             time.sleep(POLL_SECONDS)
 
@@ -207,7 +246,7 @@ class DemoRun:
             self._take(POLL_SECONDS)
             code = daemon.process.poll()
             if code is not None:
-                raise failure(f"the daemon ended with exit code {code}", daemon.log_file)
+                raise failure(f"the daemon {how_it_ended(code)}", daemon.log_file)
             self._check_engine()
 
     def _switches(self) -> Iterator[Switch]:
@@ -253,7 +292,8 @@ class DemoRun:
 
     def _check_engine(self) -> None:
         if self._engine is not None and self._engine.process.poll() is not None:
-            raise failure("the engine ended by itself", self._engine.log_file)
+            code = self._engine.process.returncode
+            raise failure(f"the engine {how_it_ended(code)}", self._engine.log_file)
 
     # --- what comes back ---
 

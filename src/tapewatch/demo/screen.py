@@ -186,16 +186,24 @@ def print_summary(ledger: Ledger, console: Console) -> None:
             "yes" if outcome.resolved_ns is not None else "no",
             "" if latency is None else f"{latency:.1f} ms",
         )
+    if not ledger.injections:
+        console.print("ended before the first fault")
+        return
     console.print(table)
     summary = ledger.to_json()
     latency_ms = summary["latency_ms"]
     if latency_ms["p50"] is not None:
         console.print(
             f"from first evidence to the receiver's call: p50 {latency_ms['p50']:.1f} ms,"
-            f" p99 {latency_ms['p99']:.1f} ms, max {latency_ms['max']:.1f} ms\n"
-            "(a stall counts from the end of its 2 s of silence)",
+            f" p99 {latency_ms['p99']:.1f} ms, max {latency_ms['max']:.1f} ms",
             soft_wrap=True,
+            highlight=False,
         )
+        delays = {o.expectation.delay_s for _, o in ledger.outcomes() if o.latency_ms is not None}
+        if longest := max(delays):
+            console.print(
+                f"(a stall counts from the end of its {longest:g} s of silence)", highlight=False
+            )
     for kind in ("missing", "unexpected"):
         console.print(f"{kind}: {', '.join(summary[kind]) or 'none'}")
 
