@@ -399,6 +399,16 @@ class TestDoctor:
         assert finding["outcome"] == "failed"
         assert "secret-path" not in json.dumps(finding)
 
+    def test_a_data_directory_that_cannot_be_made_is_called_so(self, command) -> None:
+        (command.home / "file").write_text("")
+        for place in ("/proc/nothing", str(command.home / "file" / "data")):
+            findings = json.loads(command("doctor", "--data-dir", place, "--json").stdout)
+            assert "name another: --data-dir" in json.dumps(findings)
+        done = command("run", "--data-dir", str(command.home / "file"))
+        assert done.returncode == 1
+        assert "file is not a directory" in done.stderr
+        assert "--data-dir DIR" in done.stderr
+
     def test_a_clock_that_was_set_back_is_warned_of(self, command) -> None:
         data = command.home / "data"
         data.mkdir(mode=0o700)

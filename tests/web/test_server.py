@@ -249,6 +249,16 @@ def test_a_head_of_more_than_64_kib_is_refused(serve):
 
 
 @pytest.mark.requirement("T30")
+def test_a_whole_head_of_more_than_64_kib_is_refused_too(serve):
+    server = serve()
+    for size, status in ((60_000, 200), (66_000, 400), (100_000, 400)):
+        with server.connect() as sock, contextlib.suppress(ConnectionError):
+            head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * size
+            sock.sendall(head + b"\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 %d" % status), size
+
+
+@pytest.mark.requirement("T30")
 def test_a_flood_of_idle_connections_leaves_health_reachable_and_is_shed(serve):
     server = serve(max_connections=20, head_timeout_s=1.0)
     with contextlib.ExitStack() as stack:

@@ -125,8 +125,13 @@ def _data_directory(path: Path) -> Iterator[Finding]:
     try:
         info = path.stat()
     except FileNotFoundError:
+        base = _nearest_existing(path)
+        if (why := _cannot_hold(base)) is not None:
+            said = f"{path} cannot be made: {base} {why}"
+            yield Finding(name, Outcome.FAILED, said, "name another: --data-dir")
+            return
         yield Finding(name, Outcome.OK, f"{path} is made by the first start")
-        yield from _space(_nearest_existing(path))
+        yield from _space(base)
         yield Finding("preallocation", Outcome.SKIPPED, "there is no data directory yet")
         return
     except OSError as error:
@@ -158,6 +163,16 @@ def _data_directory(path: Path) -> Iterator[Finding]:
         yield Finding(name, Outcome.OK, f"{path}, mode {mode:04o}")
     yield from _space(path)
     yield _preallocation(path)
+
+
+def _cannot_hold(base: Path) -> str | None:
+    """Return why no directory can be made in this place; None if it looks as if one can."""
+    if not base.is_dir():
+        return "is not a directory"
+    if not os.access(base, os.W_OK | os.X_OK):
+        return "cannot be written"
+    # /proc and its like: even root, whom every access is granted, makes nothing there.
+    return "is no place for files" if os.statvfs(base).f_blocks == 0 else None
 
 
 def _nearest_existing(path: Path) -> Path:
@@ -195,12 +210,10 @@ def _preallocation(path: Path) -> Finding:
     try:
         os.posix_fallocate(descriptor, 0, _PROBE_BYTES)
     except OSError as error:
-        return Finding(
-            name,
-            Outcome.FAILED,
-            f"fallocate: {error.strerror}",
-            "use a file system that can preallocate (ext4, xfs, btrfs, tmpfs)",
-        )
+        fix = "use a file system that can preallocate (ext4, xfs, btrfs, tmpfs)"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "free some space, or name a data directory on another disk"
+        return Finding(name, Outcome.FAILED, f"fallocate: {error.strerror}", fix)
     finally:
         os.close(descriptor)
         probe.unlink(missing_ok=True)

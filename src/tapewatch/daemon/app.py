@@ -120,8 +120,10 @@ def prepare_directory(path: Path) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if path.is_dir() and (full or not os.access(path, os.W_OK)):
             return  # read-only or full: the daemon starts, and says that it does not persist
+        blocking = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+        reason = f"{blocking} is not a directory" if blocking is not None else error.strerror
         raise TapewatchError(
-            f"cannot use the data directory {path}: {error.strerror}",
+            f"cannot use the data directory {path}: {reason}",
             next_step="name a directory that this user may write: --data-dir DIR",
         ) from error
 

@@ -29,6 +29,9 @@ from tapewatch.web.settings import WebSettings
 from tapewatch.web.throttle import FailureThrottle
 
 MAX_BODY_BYTES = 1 << 20
+MAX_HEAD_BYTES = 64 << 10
+"""Request line and headers of one request."""
+_HEADER_EXTRA = len(": \r\n")
 HEALTH_PATHS = frozenset({"/health", "/livez", "/readyz"})
 LOGIN_PATH = "/login"
 
@@ -168,6 +171,13 @@ class Guard:
         headers = Headers(scope=scope)
         state = _state(scope)
         path: str = scope["path"]
+        # The parser bounds a head that is still coming; one that came in a single read is weighed.
+        head = len(scope.get("raw_path", b"")) + len(scope["query_string"])
+        head += sum(len(name) + len(value) + _HEADER_EXTRA for name, value in scope["headers"])
+        if head > MAX_HEAD_BYTES:
+            return error_response(
+                400, "bad_request", "request line and headers are longer than 64 KiB"
+            )
         if state.get(RESERVE_KEY) and path not in HEALTH_PATHS:
             return error_response(
                 503,

@@ -18,9 +18,9 @@ import uvicorn
 
 from tapewatch.web.app import WebApp
 from tapewatch.web.connections import ConnectionGate, GuardedConnection
+from tapewatch.web.guard import MAX_HEAD_BYTES
 from tapewatch.web.settings import ListenError, check_settings
 
-MAX_HEAD_BYTES = 64 << 10
 _BACKLOG = 64
 """Connections that may wait; asyncio also tries to accept so many, and complains of each."""
 _DRAIN_S = 3
