@@ -25,7 +25,10 @@ def demo(
         bool, typer.Option("--json", help="End with one JSON object on the last line.")
     ] = False,
     speed: Annotated[
-        float, typer.Option("--speed", min=0.05, max=50, help="How fast market time passes.")
+        float,
+        typer.Option(
+            "--speed", metavar="FACTOR", min=0.05, max=50, help="How fast market time passes."
+        ),
     ] = 1.0,
     listen: Annotated[
         str | None,

@@ -58,7 +58,10 @@ def tail(
         str, typer.Option("--severity", metavar="LEVEL", help="This severity and above.")
     ] = "info",
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="Begin with so many of the last lines.")
+        int,
+        typer.Option(
+            "--lines", "-n", metavar="N", min=0, help="Begin with so many of the last lines."
+        ),
     ] = 10,
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", "-f/-F", help="Wait for new lines.")
